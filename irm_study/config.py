@@ -1,0 +1,432 @@
+"""The study file: read, validated and digested.
+
+A study file is TOML; every table is one frozen model below, and a key that is left out has the
+default given there. Everything that is wrong with a file becomes one `ConfigError`, which says file,
+key, value and what is allowed. Names of things that come in kinds (ramps, penalties, models, stopping
+rules, criteria) live in dictionaries of later rooms; their names reach the validation as `kinds`, so
+that a new kind is one function in one place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+DIGITS = ("embedded", "mnist", "fashion-mnist", "kmnist")
+Kinds = Mapping[str, Collection[str]]
+
+
+class ConfigError(ValueError):
+    """The input is wrong. The message says where, what, and what is allowed."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+Flip = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class EnvironmentSpec(Section):
+    """The joint distributions of image, label and colour that a study trains and tests on."""
+
+    train_flips: tuple[Flip, ...] = Field((0.2, 0.1), min_length=2, max_length=64, strict=False)
+    test_flip: Flip = 0.9
+    validation_flip: Flip | None = None
+    label_noise: Annotated[float, Field(ge=0, lt=0.5)] = 0.25
+    split: Literal["dealt", "blocks"] = "dealt"
+    """`dealt`: training digits shuffled by the seed, then dealt in turn (the authors);
+    `blocks`: contiguous blocks in file order (reiinakano)."""
+    test_examples: int | None = Field(None, ge=2)
+    """Examples of the test environment, the last ones in file order; by default a sixth of MNIST
+    (10,000) and a fifth of the embedded digits."""
+    resolution: Literal[14, 28] = 14
+    channels: Literal["grey", "two", "rgb"] = "two"
+    """`two`: red and green; `rgb`: the same with an empty blue; `grey`: colour removed (the oracle)."""
+    normalise: bool = False
+    """Subtract MNIST's mean 0.1307 and divide by its standard deviation 0.3081 (not the empty blue's mean)."""
+
+    @property
+    def train_names(self) -> tuple[str, ...]:
+        return tuple(f"train{number}" for number in range(1, len(self.train_flips) + 1))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every environment that is measured, in the order of the curves' last axis.
+
+        `heldout` has the training environments' flips on the test environment's digits: what a
+        network knows of the training distribution when it cannot have memorised the examples.
+        """
+        validation = () if self.validation_flip is None else ("validation",)
+        return (*self.train_names, "heldout", "test", *validation)
+
+
+class RunConfig(Section):
+    """One configuration: everything that a run needs but its seed. Defaults are the authors' script's."""
+
+    model: str = "mlp"
+    hidden: int = Field(256, ge=1, le=8192)
+    layers: int = Field(2, ge=1, le=16)
+    activation: str = "relu"
+    penalty: str = "irmv1"
+    penalty_weight: float = Field(10_000.0, ge=0, le=1e15)
+    initial_weight: float = Field(1.0, ge=0, le=1e15)
+    """The penalty weight before the anneal epoch (the authors': 1, not 0)."""
+    anneal_epoch: int = Field(100, ge=0)
+    ramp: str = "step"
+    ramp_epochs: int = Field(50, ge=1)
+    ramp_exponent: float = Field(2.0, gt=0, le=64)
+    learning_rate: float = Field(0.001, gt=0)
+    l2_weight: float = Field(0.001, ge=0)
+    epochs: int = Field(501, ge=1, le=1_000_000)
+    batch_size: int | None = Field(None, ge=2)
+    """Examples of each environment in one step; left out: all of them (the authors)."""
+    across: Literal["mean", "sum"] = "mean"
+    """Whether risks and penalties of the environments are averaged (authors) or summed (reiinakano)."""
+    rescale: bool = True
+    """Divide the loss by the penalty weight where that is above 1, as the authors do."""
+    stop: str = "none"
+    checkpoint_every: int | None = Field(None, ge=1)
+    """Epochs between measurements; left out: a fiftieth of `epochs`."""
+
+    @field_validator("model", "activation", "penalty", "ramp", "stop")
+    @classmethod
+    def known_kind(cls, value: str, info: ValidationInfo) -> str:
+        return check_kind(info.field_name, value, info)
+
+
+class Range(Section):
+    """A range that Optuna samples from; whole numbers where the hyperparameter is one."""
+
+    low: float | int
+    high: float | int
+    log: bool = False
+
+    @model_validator(mode="after")
+    def ordered(self) -> Range:
+        if self.low > self.high:
+            raise ValueError(f"low must not be above high; got low = {self.low}, high = {self.high}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"a log range needs low above 0; got low = {self.low}")
+        return self
+
+
+class StudySection(Section):
+    trials: int = Field(12, ge=1, le=1_000_000)
+    seeds: Annotated[int, Field(ge=1, le=10_000)] | Annotated[
+        tuple[Seed, ...], Field(min_length=1, max_length=10_000, strict=False)
+    ] = 4
+    criterion: str = "oracle_min"
+    aggregate: str = "mean"
+    sampler: Literal["tpe", "random", "grid"] = "tpe"
+    sampler_seed: Seed = 0
+
+    @field_validator("criterion", "aggregate")
+    @classmethod
+    def known_kind(cls, value: str, info: ValidationInfo) -> str:
+        return check_kind(info.field_name, value, info)
+
+    @field_validator("seeds")
+    @classmethod
+    def distinct(cls, value: int | tuple[int, ...]) -> int | tuple[int, ...]:
+        if isinstance(value, tuple) and len(set(value)) < len(value):
+            raise ValueError(f"seeds must differ from each other; got {list(value)}")
+        return value
+
+    @property
+    def seed_list(self) -> tuple[int, ...]:
+        return tuple(range(self.seeds)) if isinstance(self.seeds, int) else self.seeds
+
+
+class ConfirmSection(Section):
+    top: int = Field(1, ge=0, le=1000)
+    seeds: int = Field(8, ge=1, le=100_000)
+
+
+class TrainSpec(Section):
+    """What `train` takes: one configuration and the environments that it trains on."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=200)] = "train"
+    digits: Literal[DIGITS] = "embedded"
+    environments: EnvironmentSpec = EnvironmentSpec()
+    run: RunConfig = RunConfig()
+
+    @model_validator(mode="after")
+    def anneals_within_the_epochs(self) -> TrainSpec:
+        if self.run.anneal_epoch >= self.run.epochs:
+            raise ValueError(
+                f"anneal_epoch must be in [0, epochs = {self.run.epochs}); got {self.run.anneal_epoch}"
+            )
+        check_run(self.environments, self.run)
+        return self
+
+
+class StudySpec(Section):
+    """A whole study file."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    digits: Literal[DIGITS] = "embedded"
+    environments: EnvironmentSpec = EnvironmentSpec()
+    run: RunConfig = RunConfig()
+    search: dict[str, Range | tuple[Any, ...]] = {}
+    study: StudySection = StudySection()
+    confirm: ConfirmSection = ConfirmSection()
+
+    @field_validator("search", mode="before")
+    @classmethod
+    def searchable(cls, table: Any, info: ValidationInfo) -> dict[str, Range | tuple[Any, ...]]:
+        if not isinstance(table, dict):
+            raise ValueError(f"must be a table of ranges and lists of choices; got {table!r}")
+        return {key: search_entry(key, value, info) for key, value in table.items()}
+
+    @model_validator(mode="after")
+    def consistent(self, info: ValidationInfo) -> StudySpec:
+        last_epoch = max(_values(self.search.get("epochs"), self.run.epochs))
+        for anneal in _values(self.search.get("anneal_epoch"), self.run.anneal_epoch):
+            if anneal >= last_epoch:
+                raise ValueError(
+                    f"search.anneal_epoch: anneal_epoch must be in [0, epochs = {last_epoch}); got {anneal}"
+                    if "anneal_epoch" in self.search
+                    else f"run.anneal_epoch: anneal_epoch must be in [0, epochs = {last_epoch}); got {anneal}"
+                )
+        if self.study.sampler == "grid":
+            for key, entry in self.search.items():
+                if isinstance(entry, Range):
+                    raise ValueError(
+                        f"search.{key}: sampler 'grid' needs a list of choices; got a range from "
+                        f"{entry.low} to {entry.high}"
+                    )
+        for model in _values(self.search.get("model"), self.run.model):
+            for stop in _values(self.search.get("stop"), self.run.stop):
+                check_run(self.environments, self.run.model_copy(update={"model": model, "stop": stop}))
+        if self.environments.validation_flip is None and self.study.criterion.startswith("validation"):
+            raise ValueError(
+                f"study.criterion: {self.study.criterion!r} needs environments.validation_flip, which is not set"
+            )
+        return self
+
+    def configure(self, parameters: Mapping[str, Any]) -> RunConfig:
+        """The configuration of one trial: what all runs share, with the searched values put in."""
+        return self.run.model_copy(update=dict(parameters))
+
+
+def check_run(environments: EnvironmentSpec, run: RunConfig) -> None:
+    """Raise ValueError where a configuration and its environments cannot go together."""
+    if run.model == "convnet" and environments.resolution != 28:
+        raise ValueError("run.model: 'convnet' needs environments.resolution = 28; got 14")
+    if run.stop.startswith("validation") and environments.validation_flip is None:
+        raise ValueError(f"run.stop: {run.stop!r} needs environments.validation_flip, which is not set")
+
+
+def check_kind(field: str, value: str, info: ValidationInfo) -> str:
+    kinds: Kinds = info.context or {}
+    if field in kinds and value not in kinds[field]:
+        raise ValueError(f"unknown {field} {value!r}; one of: {', '.join(kinds[field])}")
+    return value
+
+
+def search_entry(key: str, value: Any, info: ValidationInfo) -> Range | tuple[Any, ...]:
+    """A range or the choices of one hyperparameter, each value checked as [run] would check it."""
+    if key not in RunConfig.model_fields:
+        raise ValueError(f"{key}: unknown hyperparameter; one of: {', '.join(RunConfig.model_fields)}")
+    if isinstance(value, dict):
+        try:
+            entry: Range | tuple[Any, ...] = Range.model_validate(value)
+        except ValidationError as error:
+            raise ValueError(f"{key}: {_first_message(error)}") from None
+        values = [entry.low, entry.high]
+        if RunConfig.model_fields[key].annotation is str:
+            raise ValueError(f"{key}: needs a list of choices; got a range")
+    elif isinstance(value, list | tuple):
+        if not value:
+            raise ValueError(f"{key}: a list of choices needs at least one; got []")
+        entry, values = tuple(value), list(value)
+        if len(set(map(repr, values))) < len(values):
+            raise ValueError(f"{key}: choices must differ from each other; got {value}")
+    else:
+        raise ValueError(f"{key}: needs a range {{ low = …, high = … }} or a list of choices; got {value!r}")
+    for each in values:
+        try:
+            RunConfig.model_validate({key: each}, context=info.context)
+        except ValidationError as error:
+            raise ValueError(f"{key}: {_first_message(error)}") from None
+    return entry
+
+
+def is_whole(key: str) -> bool:
+    """Whether a hyperparameter takes whole numbers only."""
+    return RunConfig.model_fields[key].annotation in (int, int | None)
+
+
+def _values(entry: Range | tuple[Any, ...] | None, otherwise: Any) -> tuple[Any, ...]:
+    if entry is None:
+        return (otherwise,)
+    return (entry.low, entry.high) if isinstance(entry, Range) else entry
+
+
+# Reading and writing
+
+
+def read_study(path: Path, kinds: Kinds, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> StudySpec:
+    """The study in a file, with single keys replaced by `overrides` ({section: {key: value}}).
+
+    Raises ConfigError for anything that is wrong with the file.
+    """
+    data = _read_toml(path)
+    for section, values in (overrides or {}).items():
+        if isinstance(data.setdefault(section, {}), dict):
+            data[section].update(values)
+    return _validate(StudySpec, data, path, kinds)
+
+
+def read_train(path: Path, kinds: Kinds) -> TrainSpec:
+    """The configuration in a file for `train`: [environments] and [run]; of a study file, those alone."""
+    data = _read_toml(path)
+    data.setdefault("name", path.stem)
+    searched = data.pop("search", None)
+    for table in ("study", "confirm", "digest", "confirmed"):
+        data.pop(table, None)
+    if searched:
+        raise ConfigError(f"{path}: search: 'train' takes one configuration; a file with [search] is for 'run'")
+    return _validate(TrainSpec, data, path, kinds)
+
+
+def read_stored_study(path: Path) -> StudySpec:
+    """The study.toml of a study's folder, without its digest line."""
+    data = _read_toml(path)
+    data.pop("digest", None)
+    return _validate(StudySpec, data, path, {})
+
+
+def study_toml(spec: StudySpec) -> str:
+    """The study as run, every value written out, with its digest."""
+    return tomli_w.dumps({"digest": study_digest(spec), **_plain(spec)})
+
+
+def train_toml(spec: TrainSpec, comment: str) -> str:
+    """A file that `irm-study train` takes as it is, under a comment of one or more lines."""
+    head = "".join(f"# {line}\n" for line in comment.splitlines())
+    return head + tomli_w.dumps(_plain(spec))
+
+
+def study_digest(spec: StudySpec) -> str:
+    """Identifies what a study searches. The budget (trials) and the confirmation may be extended."""
+    return digest(_identity(spec))
+
+
+def run_digest(digits: str, environments: EnvironmentSpec, run: RunConfig) -> str:
+    """With the seed, identifies a run."""
+    return digest({"digits": digits, "environments": _changed(environments), "run": _changed(run)})
+
+
+def changed_fields(stored: StudySpec, given: StudySpec) -> list[str]:
+    """`key: stored value → given value` of everything that makes two studies different ones."""
+    before, after = _flatten(_identity(stored)), _flatten(_identity(given))
+    return [
+        f"{key}: {before.get(key, 'default')} → {after.get(key, 'default')}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key)
+    ]
+
+
+def digest(value: Any) -> str:
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def _identity(spec: StudySpec) -> dict[str, Any]:
+    data = _changed(spec)
+    data.pop("confirm", None)
+    data.get("study", {}).pop("trials", None)
+    if not data.get("study", {"": 0}):
+        data.pop("study")
+    return data
+
+
+def _changed(section: Section) -> dict[str, Any]:
+    """Only what differs from the defaults: a digest survives the arrival of a new key."""
+    return section.model_dump(mode="json", exclude_defaults=True)
+
+
+def _plain(section: Section) -> dict[str, Any]:
+    return section.model_dump(mode="json", exclude_none=True)
+
+
+def _flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path}: is a folder; a TOML file is needed") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not a text file (byte {error.start} is not UTF-8); a TOML file is needed") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    if not text.strip():
+        raise ConfigError(f"{path}: the file is empty; a study file needs at least: name = \"…\"")
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error or 'nested too deeply'}") from None
+
+
+def _validate(kind: type[Section], data: dict[str, Any], path: Path, kinds: Kinds) -> Any:
+    try:
+        return kind.model_validate(data, context=kinds)
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{path}: {_message(each, kind)}" for each in error.errors())) from None
+
+
+def _first_message(error: ValidationError) -> str:
+    return _message(error.errors()[0], None, with_key=False)
+
+
+def _message(error: Mapping[str, Any], kind: type[Section] | None, with_key: bool = True) -> str:
+    key = ".".join(str(part) for part in error["loc"] if not str(part).startswith(("constrained", "tuple", "function")))
+    value = error.get("input")
+    shown = repr(value) if len(repr(value)) <= 80 else repr(value)[:77] + "…"
+    match error["type"]:
+        case "extra_forbidden":
+            text = f"unknown key; one of: {', '.join(_allowed_keys(kind, error['loc'][:-1]))}"
+        case "missing":
+            text = "is needed and not given"
+        case "value_error":
+            text = str(error["ctx"]["error"])
+        case _:
+            text = f"{error['msg'][0].lower()}{error['msg'][1:]}; got {shown}"
+    return f"{key}: {text}" if key and with_key else text
+
+
+def _allowed_keys(kind: type[Section] | None, location: tuple[Any, ...]) -> list[str]:
+    for part in location:
+        annotation = kind.model_fields[part].annotation if kind and part in kind.model_fields else None
+        kind = annotation if isinstance(annotation, type) and issubclass(annotation, Section) else None
+    return list(kind.model_fields) if kind else ["low", "high", "log"]

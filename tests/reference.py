@@ -1,0 +1,165 @@
+"""The slow, obvious trainer: one run, one plain loop, autograd's own second derivative, torch's own Adam.
+
+It shares with the trainer under test the drawn examples and first parameters (each tested elsewhere),
+and nothing of the arithmetic: images are painted here, example by example in order, the network is
+torch.nn's, the penalty is differentiated through a dummy scale as the authors write it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits as nll
+
+from irm_study.config import EnvironmentSpec, RunConfig
+from irm_study.digits import Digits
+from irm_study.environments import build_environments, stream
+from irm_study.models import MODELS
+
+ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "elu": nn.ELU, "gelu": nn.GELU, "silu": nn.SiLU}
+
+
+def train_reference(
+    config: RunConfig, seed: int, digits: Digits, spec: EnvironmentSpec, epochs_recorded: list[int]
+) -> dict[str, np.ndarray]:
+    """Each quantity as (epochs recorded, environments); the penalty weight is the caller's concern."""
+    data = build_environments(digits, spec, [seed])
+    images = {}
+    for number, name in enumerate(spec.train_names):
+        images[name] = paint(data, spec, *(getattr(data.train, part)[0, number] for part in ("rows", "colours")))
+    for name, examples in data.measured.items():
+        images[name] = paint(data, spec, examples.rows[0], examples.colours[0])
+    labels = {name: data.train.labels[0, number] for number, name in enumerate(spec.train_names)}
+    labels |= {name: examples.labels[0] for name, examples in data.measured.items()}
+
+    network = build_network(config, data.image_shape, seed)
+    optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
+    history: dict[str, list] = {name: [] for name in ("nll", "accuracy", "gradient", "spread", "positive_share")}
+    for epoch in range(config.epochs + 1):
+        if epoch in epochs_recorded:
+            for name, values in measure(network, images, labels, spec.names).items():
+                history[name].append(values)
+        if epoch == config.epochs:
+            break
+        for batch in batches(config, spec, seed, epoch, len(labels["train1"])):
+            risks, penalties = [], []
+            for name in spec.train_names:
+                logits = network(images[name][batch[name]]).squeeze(1)
+                risk, penalty = risk_and_penalty(config, logits, labels[name][batch[name]])
+                risks.append(risk)
+                penalties.append(penalty)
+            risk, penalty = across(config, torch.stack(risks), penalties)
+            weight = penalty_weight(config, epoch)
+            loss = risk + config.l2_weight * sum(p.norm().pow(2) for p in network.parameters()) + weight * penalty
+            if config.rescale and weight > 1.0:
+                loss = loss / weight
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return {name: np.asarray(values) for name, values in history.items()}
+
+
+def penalty_weight(config: RunConfig, epoch: int) -> float:
+    """Written out again for the ramps that the tests train with."""
+    if epoch < config.anneal_epoch:
+        return config.initial_weight
+    progress = min(1.0, (epoch - config.anneal_epoch + 1) / config.ramp_epochs)
+    span = config.penalty_weight - config.initial_weight
+    return {
+        "step": config.penalty_weight,
+        "linear": config.initial_weight + span * progress,
+        "power": config.initial_weight + span * progress**config.ramp_exponent,
+    }[config.ramp]
+
+
+def risk_and_penalty(config: RunConfig, logits: torch.Tensor, labels: torch.Tensor):
+    scale = torch.tensor(1.0, requires_grad=True)
+    losses = nll(logits * scale, labels, reduction="none")
+    if config.penalty == "irmv1":
+        gradient = torch.autograd.grad(losses.mean(), scale, create_graph=True)[0]
+        return losses.mean(), gradient**2
+    if config.penalty == "irmv1_split":
+        even = torch.autograd.grad(losses[0::2].mean(), scale, create_graph=True)[0]
+        odd = torch.autograd.grad(losses[1::2].mean(), scale, create_graph=True)[0]
+        return losses.mean(), even * odd
+    return losses.mean(), losses.mean()
+
+
+def across(config: RunConfig, risks: torch.Tensor, penalties: list[torch.Tensor]):
+    times = len(risks) if config.across == "sum" else 1
+    if config.penalty.startswith("vrex"):
+        mean = risks.mean()
+        squares = sum((risk - mean) ** 2 for risk in risks)
+        count = len(risks)
+        penalty = {
+            "vrex": squares / count,
+            "vrex_sample": squares / (count - 1),
+            "vrex_difference": sum((a - b) ** 2 for i, a in enumerate(risks) for b in risks[:i]),
+        }[config.penalty]
+    else:
+        penalty = torch.stack(penalties).mean()
+    return times * risks.mean(), times * penalty
+
+
+def paint(data, spec: EnvironmentSpec, rows: torch.Tensor, colours: torch.Tensor) -> torch.Tensor:
+    grey = data.pixels[rows]
+    channels = {"grey": 1, "two": 2, "rgb": 3}[spec.channels]
+    images = torch.zeros(len(rows), channels, *grey.shape[1:])
+    for example, colour in enumerate(colours.tolist()):
+        images[example, 0 if channels == 1 else colour] = grey[example]
+    if spec.normalise:
+        for channel in range(channels):
+            images[:, channel] = (images[:, channel] - (0.0 if channel == 2 else 0.1307)) / 0.3081
+    return images
+
+
+def batches(config: RunConfig, spec: EnvironmentSpec, seed: int, epoch: int, count: int):
+    if config.batch_size is None:
+        yield dict.fromkeys(spec.train_names, slice(None))
+        return
+    orders = {
+        name: torch.from_numpy(stream(seed, f"batches, {epoch}, {number}").permutation(count))
+        for number, name in enumerate(spec.train_names)
+    }
+    size = min(config.batch_size, count)
+    for start in range(0, count - size + 1, size):
+        yield {name: order[start : start + size] for name, order in orders.items()}
+
+
+def build_network(config: RunConfig, image: tuple[int, int, int], seed: int) -> nn.Module:
+    drawn = MODELS[config.model].initial(config, image, stream(seed, "initialisation"))
+    activation = ACTIVATIONS[config.activation]
+    layers: list[nn.Module] = []
+    for number in (1, 2) if config.model == "convnet" else ():
+        kernel = drawn[f"kernel{number}"]
+        convolution = nn.Conv2d(kernel.shape[1], kernel.shape[0], 5)
+        _set(convolution, kernel, drawn[f"offset{number}"])
+        layers += [convolution, activation(), nn.MaxPool2d(2)]
+    layers.append(nn.Flatten())
+    for number in range(1, config.layers + 2):
+        weight = drawn[f"weight{number}"]
+        linear = nn.Linear(*weight.shape)
+        _set(linear, weight.T, drawn[f"bias{number}"][0])
+        layers += [linear, activation()]
+    return nn.Sequential(*layers[:-1])
+
+
+def measure(network: nn.Module, images: dict, labels: dict, names: tuple[str, ...]) -> dict[str, list[float]]:
+    values: dict[str, list[float]] = {name: [] for name in ("nll", "accuracy", "gradient", "spread", "positive_share")}
+    for name in names:
+        scale = torch.tensor(1.0, requires_grad=True)
+        logits = network(images[name]).squeeze(1)
+        risk = nll(logits * scale, labels[name])
+        values["nll"].append(risk.item())
+        values["accuracy"].append(((logits > 0) == (labels[name] == 1)).double().mean().item())
+        values["gradient"].append(torch.autograd.grad(risk, scale)[0].item())
+        values["spread"].append(logits.std().item())
+        values["positive_share"].append((logits > 0).double().mean().item())
+    return values
+
+
+def _set(layer: nn.Module, weight: np.ndarray, bias: np.ndarray) -> None:
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(np.ascontiguousarray(weight)))
+        layer.bias.copy_(torch.from_numpy(bias))

@@ -1,0 +1,241 @@
+"""Studies that were never run: records of every kind a page must cope with, made from a seed.
+
+The numbers are plausible (a run that ends `erm_like` has a curve that stays at .85 in training and .11 in
+test, a `collapsed` one falls to .50 at its anneal epoch), and the same call gives the same record.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from irm_study.config import EnvironmentSpec, RunConfig, StudySpec, run_digest
+from irm_study.curves import QUANTITIES, Curves, curve_columns
+from irm_study.failures import EXPLANATIONS, FAILURE_MODES
+from irm_study.records import StudyRecord
+
+ENDS = {
+    "invariant": (0.712, 0.665, 0.012, 0.02),
+    "relapsed": (0.70, 0.56, 0.012, 0.02),
+    "partial": (0.775, 0.43, 0.02, 0.06),
+    "memorised": (0.93, 0.22, 0.02, 0.03),
+    "erm_like": (0.851, 0.112, 0.006, 0.012),
+    "anti_colour": (0.60, 0.71, 0.02, 0.02),
+    "collapsed": (0.50, 0.50, 0.004, 0.004),
+    "diverged": (math.nan, math.nan, 0.0, 0.0),
+}
+"""Mode → train accuracy, test accuracy at the end, and their spreads over seeds."""
+
+SEARCH = {
+    "penalty_weight": {"low": 10.0, "high": 1e6, "log": True},
+    "ramp": ["step", "linear", "exponential", "cosine"],
+    "anneal_epoch": {"low": 5, "high": 120},
+    "learning_rate": {"low": 5e-4, "high": 2e-2, "log": True},
+}
+
+
+def study_spec(name: str = "synthetic", **changes: Any) -> StudySpec:
+    data: dict[str, Any] = {"name": name, "run": {"hidden": 64, "epochs": 201}, "search": SEARCH}
+    return StudySpec.model_validate(data | changes)
+
+
+def study_record(
+    folder: Path,
+    trials: int = 12,
+    seeds: int = 4,
+    confirm_top: int = 1,
+    confirm_seeds: int = 8,
+    only: str | None = None,
+    spec: StudySpec | None = None,
+    running: int = 0,
+    importance: bool = True,
+) -> StudyRecord:
+    """A study of `trials` finished trials and `running` unfinished ones; `only`: every run ends in that mode."""
+    spec = spec or study_spec()
+    random = np.random.default_rng(20_26)
+    rows, trial_rows = [], []
+    for trial in range(trials + running):
+        parameters = _draw(spec, random)
+        finished = trial < trials
+        done = seeds if finished else seeds // 2
+        runs = [_run(spec, "search", trial, seed, parameters, only, random) for seed in range(done)]
+        rows += runs
+        value = float(np.mean([run["score"] for run in runs])) if finished else math.nan
+        digest = run_digest(spec.digits, spec.environments, spec.configure(parameters))
+        trial_rows.append(
+            {"trial": trial, "digest": digest, "state": "complete" if finished else "running", "value": value}
+            | parameters
+        )
+    best = sorted((row for row in trial_rows if row["state"] == "complete"), key=lambda row: -row["value"])
+    for row in best[:confirm_top]:
+        parameters = {key: row[key] for key in spec.search}
+        for seed in range(1000, 1000 + confirm_seeds):
+            rows.append(_run(spec, "confirm", row["trial"], seed, parameters, only, random))
+    weights = random.dirichlet(np.ones(len(spec.search))) if spec.search else []
+    return StudyRecord(
+        folder=folder,
+        spec=spec,
+        runs=pd.DataFrame(rows),
+        trials=pd.DataFrame(trial_rows, columns=None if trial_rows else ["trial", "digest", "state", "value"]),
+        importance=dict(zip(spec.search, map(float, weights), strict=True)) if importance and trials > 2 else {},
+        provenance={
+            "command": "irm-study run studies/synthetic.toml --jobs 2",
+            "versions": {"irm-study": "0.1.0", "torch": "2.15.0", "optuna": "5.0.0"},
+            "hardware": "2 cores",
+            "started": "2026-11-20T10:00:00+00:00",
+            "finished": "2026-11-20T10:03:20+00:00",
+        },
+    )
+
+
+def _draw(spec: StudySpec, random: np.random.Generator) -> dict[str, Any]:
+    parameters: dict[str, Any] = {}
+    for key, entry in spec.search.items():
+        if isinstance(entry, tuple):
+            parameters[key] = entry[int(random.integers(len(entry)))]
+        elif entry.log:
+            parameters[key] = float(np.exp(random.uniform(math.log(entry.low), math.log(entry.high))))
+        else:
+            value = random.uniform(entry.low, entry.high)
+            whole = isinstance(entry.low, int) and isinstance(entry.high, int)
+            parameters[key] = int(value) if whole else float(value)
+    return parameters
+
+
+def _mode(run: RunConfig, random: np.random.Generator) -> str:
+    """Weak penalties stay with colour, strong ones on a fast network collapse, the rest is mixed."""
+    pull = math.log10(max(run.penalty_weight, 1)) + 0.5 * math.log10(run.learning_rate / 0.003)
+    pull += random.normal(0, 0.25)
+    if pull < 2.2:
+        return str(random.choice(["erm_like", "memorised"], p=[0.8, 0.2]))
+    if pull < 3.2:
+        return str(random.choice(["partial", "erm_like", "invariant"], p=[0.6, 0.2, 0.2]))
+    if pull < 4.8:
+        return str(random.choice(["invariant", "relapsed", "partial"], p=[0.65, 0.15, 0.2]))
+    return str(random.choice(["collapsed", "anti_colour", "diverged", "invariant"], p=[0.7, 0.12, 0.08, 0.1]))
+
+
+def _run(
+    spec: StudySpec, stage: str, trial: int, seed: int, parameters: dict[str, Any], only: str | None,
+    random: np.random.Generator,
+) -> dict[str, Any]:
+    run = spec.configure(parameters)
+    mode = only or _mode(run, random)
+    assert mode in FAILURE_MODES
+    train_end, test_end, train_spread, test_spread = ENDS[mode]
+    train = train_end + train_spread * random.standard_normal()
+    test = test_end + test_spread * random.standard_normal()
+    if mode == "invariant":
+        train, test = max(train, 0.705), max(test, 0.605)
+    curves = _curves(spec.environments, run, mode, train, test, random)
+    last = dict(zip(curves.environments, curves.accuracy[-1], strict=True))
+    trains = [last[name] for name in spec.environments.train_names]
+    score = min(*trains, last["test"])
+    since = run.epochs if mode == "diverged" else min(run.anneal_epoch + int(random.integers(0, 40)), run.epochs - 1)
+    return {
+        "study": spec.name,
+        "stage": stage,
+        "trial": trial,
+        "seed": seed,
+        "digest": run_digest(spec.digits, spec.environments, run),
+        **run.model_dump(),
+        "failure_mode": mode,
+        "failure_since": 0 if mode == "erm_like" else since,
+        "evidence": f"train accuracy {np.mean(trains):.4g}; test accuracy {last['test']:.4g}",
+        "explanation": EXPLANATIONS[mode],
+        "score": float(score) if math.isfinite(score) else 0.0,
+        "train_accuracy": float(np.mean(trains)),
+        "train_accuracy_min": float(min(trains)) if np.isfinite(trains).all() else math.nan,
+        "test_accuracy": float(last["test"]),
+        "heldout_accuracy": float(last["heldout"]),
+        "validation_accuracy": float(last.get("validation", math.nan)),
+        "train_nll": float(curves.nll[-1, 0]),
+        "epochs_trained": run.epochs,
+        "stopped": "",
+        "seconds": float(random.uniform(1.5, 2.5)),
+        "device": "cpu",
+        **curve_columns(curves),
+    }
+
+
+def _curves(
+    environments: EnvironmentSpec, run: RunConfig, mode: str, train: float, test: float, random: np.random.Generator
+) -> Curves:
+    """Up to the anneal epoch towards ERM (.85 / .11), after it towards the run's end."""
+    step = run.checkpoint_every or max(1, run.epochs // 50)
+    epoch = np.unique(np.append(np.arange(0, run.epochs + 1, step), run.epochs))
+    names = environments.names
+    risen = 1 - np.exp(-epoch / 12)
+    after = np.clip(1 - np.exp(-(epoch - run.anneal_epoch) / 15), 0, None)
+    gap = np.array([(-0.02 if name == "train1" else 0.02) if name.startswith("train") else 0 for name in names])
+    goal = np.array([test if name == "test" else 0.6 if name == "validation" else train for name in names])
+    erm = np.array([0.11 if name == "test" else 0.5 if name == "validation" else 0.85 for name in names])
+    start = np.full(len(names), 0.5)
+    path = start + risen[:, None] * (erm + gap - start)
+    accuracy = path + after[:, None] * (goal + gap * (mode == "erm_like") - path)
+    accuracy += 0.004 * random.standard_normal(accuracy.shape)
+    accuracy[-1] = goal + gap * (mode == "erm_like")
+    accuracy = np.clip(accuracy, 0, 1)
+    nll = 0.9 - 0.6 * accuracy
+    if mode == "diverged":
+        broken = epoch >= run.anneal_epoch + 5
+        accuracy[broken], nll[broken] = math.nan, math.inf
+        accuracy[-1], nll[-1] = math.nan, math.inf
+    columns = dict.fromkeys(QUANTITIES, np.zeros_like(accuracy)) | {"accuracy": accuracy, "nll": nll}
+    weight = np.where(epoch < run.anneal_epoch, run.initial_weight, run.penalty_weight)
+    return Curves(environments=names, epoch=epoch, penalty_weight=weight, **columns, seconds=2.0)
+
+
+def _one_ramp(folder: Path) -> StudyRecord:
+    spec = study_spec(search={key: value for key, value in SEARCH.items() if key != "ramp"})
+    return study_record(folder, spec=spec)
+
+
+def _hostile(folder: Path) -> StudyRecord:
+    """Names and values that a page must print and not obey."""
+    spec = study_spec(
+        name="<script>alert('x')</script> & \"Ünï\" 色付き $\\frac{1}{2}$",
+        search=SEARCH | {"ramp": ["</script><script>alert(1)</script>", "色$^2$", "it's \"quoted\" & long " * 3]},
+    )
+    record = study_record(folder, spec=spec)
+    record.runs["evidence"] = "</script><img src=x onerror=alert(2)> " + record.runs["evidence"]
+    record.provenance["hardware"] = "<b>bold</b> \u2028 cores"
+    return record
+
+
+def _with_validation(folder: Path) -> StudyRecord:
+    return study_record(
+        folder,
+        spec=study_spec(
+            environments={"validation_flip": 0.5},
+            study={"criterion": "validation_accuracy"},
+            digits="mnist",
+        ),
+    )
+
+
+def _no_columns(folder: Path) -> StudyRecord:
+    """Opened, and nothing run: the tables have no columns either."""
+    record = study_record(folder, trials=0, confirm_top=0)
+    return StudyRecord(folder, record.spec, pd.DataFrame(), pd.DataFrame(), {}, {})
+
+
+KINDS: dict[str, Callable[[Path], StudyRecord]] = {
+    "plain": study_record,
+    "empty": _no_columns,
+    "one trial, one seed": lambda folder: study_record(folder, trials=1, seeds=1, confirm_top=0),
+    "one ramp": _one_ramp,
+    "all collapsed": lambda folder: study_record(folder, only="collapsed"),
+    "all diverged": lambda folder: study_record(folder, only="diverged"),
+    "unfinished": lambda folder: study_record(folder, trials=3, running=2, confirm_top=0),
+    "nothing searched": lambda folder: study_record(folder, trials=1, spec=study_spec(search={}), confirm_top=1),
+    "validation environment": _with_validation,
+    "hostile names": _hostile,
+    "500 trials": lambda folder: study_record(folder, trials=500, confirm_top=3, confirm_seeds=20),
+}
+"""What a study can look like; each takes the folder that the page is written into."""

@@ -1,0 +1,134 @@
+"""The trainer against the slow reference, along whole curves, on real digits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from irm_study import training
+from irm_study.config import EnvironmentSpec, RunConfig
+from irm_study.curves import QUANTITIES
+from irm_study.training import checkpoints, train
+from tests.reference import train_reference
+
+SHORT = RunConfig(hidden=29, epochs=24, anneal_epoch=8, penalty_weight=300.0, learning_rate=3e-3, checkpoint_every=1)
+SPEC = EnvironmentSpec()
+
+
+def both(config, digits, spec=SPEC, seed=3):
+    fast = train([config], [seed], digits, spec)[0]
+    return fast, train_reference(config, seed, digits, spec, checkpoints(config))
+
+
+def largest_difference(fast, slow) -> float:
+    return max(np.abs(getattr(fast, name) - slow[name]).max() for name in QUANTITIES if name != "accuracy")
+
+
+def agree(fast, slow, tolerance=2e-4):
+    for name in QUANTITIES:
+        # One example on the border between classes is 1/480 of an accuracy; logits are compared by the rest.
+        allowed = 5e-3 if name in ("accuracy", "positive_share") else tolerance
+        np.testing.assert_allclose(getattr(fast, name), slow[name], atol=allowed, rtol=1e-3, err_msg=name)
+
+
+@pytest.mark.parametrize("ramp", ["step", "linear", "power"])
+def test_fast_and_slow_agree_along_the_whole_curve(few, ramp):
+    agree(*both(SHORT.model_copy(update={"ramp": ramp, "ramp_epochs": 9}), few))
+
+
+def test_fast_and_slow_agree_on_full_mnist(mnist):
+    agree(*both(SHORT.model_copy(update={"epochs": 4, "anneal_epoch": 2}), mnist))
+
+
+def test_agreement_fails_without_the_closed_form_penalty(few, monkeypatch):
+    monkeypatch.setitem(training.PENALTIES, "irmv1", lambda logits, labels: 0.0 * logits.mean((1, 2)))
+    assert largest_difference(*both(SHORT, few)) > 1e-2
+
+
+def test_agreement_fails_without_the_division_by_the_weight(few):
+    undivided = SHORT.model_copy(update={"rescale": False, "l2_weight": 0.05})
+    fast = train([undivided], [3], few, SPEC)[0]
+    slow = train_reference(undivided.model_copy(update={"rescale": True}), 3, few, SPEC, checkpoints(SHORT))
+    assert largest_difference(fast, slow) > 1e-2
+
+
+def test_agreement_fails_without_the_decay_of_biases(few, monkeypatch):
+    config = SHORT.model_copy(update={"l2_weight": 0.05})
+    agree(*both(config, few))
+    plain = training.network_for
+
+    class BiasesSpared:
+        """Adds back to the gradient what the trainer takes off the biases."""
+
+        def __init__(self, *arguments):
+            self.network = plain(*arguments)
+            self.parameters = None
+
+        def __getattr__(self, name):
+            return getattr(self.network, name)
+
+        def forward(self, parameters, inputs):
+            logits, pullback = self.network.forward(parameters, inputs)
+
+            def spared(cotangent):
+                gradient = pullback(cotangent)
+                views = self.network.layout.views(gradient)
+                for name, values in self.network.layout.views(parameters).items():
+                    if name.startswith("bias"):
+                        views[name] -= 2 * config.l2_weight * values
+                return gradient
+
+            return logits, spared
+
+    monkeypatch.setattr(training, "network_for", BiasesSpared)
+    assert largest_difference(*both(config.model_copy(update={"rescale": False}), few)) > 1e-3
+
+
+def test_a_batch_gives_what_separate_runs_give(few):
+    configs = [
+        SHORT,
+        SHORT.model_copy(update={"learning_rate": 1e-2, "l2_weight": 0.0, "anneal_epoch": 3}),
+        SHORT.model_copy(update={"penalty_weight": 1e5, "ramp": "cosine"}),
+    ]
+    together = train(configs, [0, 1, 7], few, SPEC)
+    for config, seed, batched in zip(configs, [0, 1, 7], together, strict=True):
+        alone = train([config], [seed], few, SPEC)[0]
+        np.testing.assert_array_equal(batched.penalty_weight, alone.penalty_weight)
+        agree(batched, {name: getattr(alone, name) for name in QUANTITIES})
+
+
+def test_the_same_seed_repeats_and_another_differs(few):
+    first, again, other = (train([SHORT], [seed], few, SPEC)[0] for seed in (5, 5, 6))
+    np.testing.assert_array_equal(first.nll, again.nll)
+    assert np.abs(first.nll - other.nll).max() > 1e-3
+
+
+def test_threads_change_nothing_but_rounding(few):
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = train([SHORT], [2], few, SPEC)[0]
+        torch.set_num_threads(2)
+        two = train([SHORT], [2], few, SPEC)[0]
+    finally:
+        torch.set_num_threads(threads)
+    agree(one, {name: getattr(two, name) for name in QUANTITIES})
+
+
+def test_a_wild_learning_rate_diverges_into_a_row_and_spares_its_neighbour(few):
+    wild = SHORT.model_copy(update={"learning_rate": 1e30})
+    broken, sound = train([wild, SHORT], [3, 3], few, SPEC)
+    assert not np.isfinite(broken.nll[-1]).all()
+    agree(sound, {name: getattr(train([SHORT], [3], few, SPEC)[0], name) for name in QUANTITIES})
+
+
+def test_a_batch_refuses_configurations_of_different_programs(few):
+    with pytest.raises(ValueError, match="may differ only in"):
+        train([SHORT, SHORT.model_copy(update={"hidden": 30})], [0, 1], few, SPEC)
+
+
+def test_checkpoints_are_the_first_the_last_and_even_between():
+    assert checkpoints(RunConfig(epochs=501))[:3] == [0, 10, 20]
+    assert checkpoints(RunConfig(epochs=501))[-2:] == [500, 501]
+    assert checkpoints(RunConfig(epochs=7, checkpoint_every=3)) == [0, 3, 6, 7]
