@@ -2,121 +2,53 @@
 
 Nothing is computed here but places on the paper, so a picture can be drawn in a notebook from any
 table with the columns that its docstring names. Figures are made without pyplot and leave its state
-and the global style alone. A failure mode has one colour, one marker and one hatch in all of them:
-the colours stay apart under the three kinds of colour blindness, the markers and hatches in grey print.
+and the global style alone. What they have in common (one colour, marker and hatch per failure mode,
+axes of accuracies, legends) is `drawing`'s.
 """
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable
 
-import matplotlib
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
+from irm_study.drawing import (
+    FAINT,
+    GRID,
+    INK,
+    MODE_COLOURS,
+    MODE_MARKERS,
+    MODE_NAMES,
+    NARROW,
+    PAPER,
+    WIDE,
+    ZONE,
+    accuracy_axis,
+    bar,
+    by_mode,
+    crowd,
+    fade,
+    legend,
+    log_ticks,
+    mark_runs,
+    mode_handles,
+    nothing,
+    picture,
+    placed_at,
+    plain,
+    power,
+    stage_handles,
+    widened,
+    words,
+)  # fmt: skip
 from irm_study.failures import Landmarks
-
-MODE_COLOURS = {
-    "invariant": "#00ca6a",
-    "relapsed": "#90a9ff",
-    "partial": "#f4a700",
-    "memorised": "#bcb2ac",
-    "erm_like": "#dd3300",
-    "anti_colour": "#0e4fd4",
-    "collapsed": "#80537c",
-    "diverged": "#aa2d40",
-}
-"""In the order in which modes are shown, from the target to the worst. Chosen by search: every pair is at least
-27 apart (CIE 1976 colour difference) under simulated protanopia, deuteranopia and tritanopia, and each stands out
-at least 2 : 1 from a white and from a dark page."""
-
-MODE_MARKERS = {
-    "invariant": "o",
-    "relapsed": "p",
-    "partial": "D",
-    "memorised": "h",
-    "erm_like": "^",
-    "anti_colour": "v",
-    "collapsed": "s",
-    "diverged": "X",
-}
-
-MODE_HATCHES = {
-    "invariant": "",
-    "relapsed": "ooo",
-    "partial": "...",
-    "memorised": "++++",
-    "erm_like": "////",
-    "anti_colour": "\\\\\\\\",
-    "collapsed": "xxxx",
-    "diverged": "----",
-}
-
-MODE_NAMES = {mode: mode.replace("_", "-").replace("erm", "ERM") for mode in MODE_COLOURS}
-
-INK, FAINT, GRID, PAPER = "#1f2328", "#6b7480", "#dce1e7", "#ffffff"
-"""The four colours that are no data; the page replaces them by its own, light or dark."""
-
-WIDE, NARROW = 6.75, 3.3
-"""Inches: the text width and the column width of a two-column paper."""
-
-STYLE: dict[str, Any] = {
-    "font.size": 8,
-    "axes.labelsize": 8,
-    "axes.titlesize": 8,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "xtick.labelsize": 7.5,
-    "ytick.labelsize": 7.5,
-    "legend.fontsize": 7.5,
-    "legend.frameon": False,
-    "legend.handletextpad": 0.4,
-    "legend.columnspacing": 1.2,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.titlecolor": INK,
-    "axes.edgecolor": FAINT,
-    "xtick.color": FAINT,
-    "ytick.color": FAINT,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "axes.facecolor": PAPER,
-    "figure.facecolor": PAPER,
-    "savefig.facecolor": PAPER,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.7,
-    "xtick.major.width": 0.7,
-    "ytick.major.width": 0.7,
-    "axes.grid": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
-    "hatch.linewidth": 0.5,
-    "lines.linewidth": 1.1,
-}
-
-
-def picture(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Draws under this module's style, whatever the notebook's is."""
-
-    @functools.wraps(draw)
-    def styled(*args: Any, **kwargs: Any) -> Figure:
-        with matplotlib.rc_context(STYLE):
-            return draw(*args, **kwargs)
-
-    return styled
-
 
 # Which configurations are stable
 
@@ -126,10 +58,11 @@ def seed_stability(points: pd.DataFrame, summary: pd.DataFrame, zones: Landmarks
     """Every seed of the leading configurations, in training and in test, with the target zone shaded.
 
     points: configuration, rank, stage (search | confirm), environment (train | test), failure_mode, accuracy.
-    summary: configuration, rank, stage, environment, iqm, low, high. Fresh seeds are filled, search seeds hollow.
+    summary: configuration, rank, stage, environment, n, successes, iqm, low, high. Fresh seeds are filled, search
+    seeds hollow.
     """
     if points.empty:
-        return _nothing("no finished configuration")
+        return nothing("no finished configuration")
     names = points.drop_duplicates("rank").sort_values("rank")["configuration"].tolist()
     figure = Figure((WIDE, 1.3 + 0.5 * len(names)), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
@@ -137,33 +70,46 @@ def seed_stability(points: pd.DataFrame, summary: pd.DataFrame, zones: Landmarks
     targets = {"train": zones.target_train, "test": zones.target_test}
     for ax, environment in zip(panels, titles, strict=True):
         rows = points[points["environment"] == environment]
-        nowhere = _accuracy_axis(ax, "x", [*rows["accuracy"], targets[environment]])
-        ax.axvspan(targets[environment], 1.01, color=MODE_COLOURS["invariant"], alpha=0.13, linewidth=0)
-        for stage, offset in (("search", -0.19), ("confirm", 0.19)):
-            stage_rows = rows[rows["stage"] == stage]
-            order = stage_rows.groupby("rank").cumcount()
-            # Seeds side by side on a narrow strip: three lanes keep near-equal accuracies apart.
-            y = stage_rows["rank"] + offset + 0.07 * (order % 3 - 1)
-            placed = stage_rows.assign(x=_placed(stage_rows["accuracy"], nowhere), y=y)
-            _marks(ax, placed, "x", "y", 24, filled=stage == "confirm")
-            for row in summary[(summary["environment"] == environment) & (summary["stage"] == stage)].itertuples():
-                height = row.rank + offset
-                if math.isfinite(row.low):
-                    ax.plot([row.low, row.high], [height] * 2, color=INK, linewidth=1, zorder=4)
-                ax.plot([row.iqm] * 2, [height - 0.13, height + 0.13], color=INK, linewidth=1.8, zorder=4)
+        nowhere = accuracy_axis(ax, "x", [*rows["accuracy"], targets[environment]])
+        limits = ax.get_xlim()
+        ax.axvspan(targets[environment], limits[1], **ZONE)
+        for (rank, stage), seeds in rows.groupby(["rank", "stage"]):
+            alone = rows.loc[rows["rank"] == rank, "stage"].nunique() == 1
+            lane = rank + (0 if alone else -0.2 if stage == "search" else 0.2)
+            # Seeds on three tracks of a narrow lane: near-equal accuracies stay apart.
+            placed = pd.DataFrame(
+                {"x": placed_at(seeds["accuracy"], nowhere), "y": lane + 0.08 * (np.arange(len(seeds)) % 3 - 1),
+                 "failure_mode": seeds["failure_mode"]}
+            )  # fmt: skip
+            size, alpha = crowd(8 * len(seeds))
+            mark_runs(ax, placed, "x", "y", size, filled=stage == "confirm", alpha=max(alpha, 0.6))
+            row = summary[
+                (summary["rank"] == rank) & (summary["stage"] == stage) & (summary["environment"] == environment)
+            ].iloc[0]
+            if math.isfinite(row["low"]):
+                width = (max(row["low"], limits[0]), row["high"])
+                ax.fill_between(width, lane - 0.15, lane + 0.15, color=INK, alpha=0.13, linewidth=0)
+            ax.plot([row["iqm"]] * 2, [lane - 0.19, lane + 0.19], color=INK, linewidth=1.6, zorder=2.5)
+            if environment == "test":
+                text = f"{int(row['successes'])} of {int(row['n'])}"
+                ax.annotate(text, (1.02, lane), xycoords=("axes fraction", "data"), va="center", fontsize=7)
         ax.set_title(titles[environment])
         ax.set_xlabel("accuracy at the end (%)")
-    panels[0].set_yticks(range(len(names)), [_plain(name) for name in names])
+    panels[1].annotate(
+        "in zone", (1.02, 1), (0, 4), xycoords="axes fraction", textcoords="offset points", va="bottom", fontsize=7
+    )
+    panels[0].set_yticks(range(len(names)), [plain(name) for name in names])
     panels[0].set_ylim(len(names) - 0.5, -0.5)
     for ax in panels:
         ax.grid(False, axis="y")
         for rank in range(1, len(names)):
             ax.axhline(rank - 0.5, color=GRID, linewidth=0.6)
-    handles = [*_mode_handles(points["failure_mode"]), *_stage_handles(points["stage"])]
-    handles.append(Line2D([], [], color=INK, marker="|", markersize=8, markeredgewidth=1.8, linewidth=1))
-    handles[-1].set_label("IQM, 95% interval")
-    handles.append(Patch(color=MODE_COLOURS["invariant"], alpha=0.13, linewidth=0, label="target zone"))
-    _legend(figure, handles)
+    handles = [*mode_handles(points["failure_mode"]), *stage_handles(points["stage"])]
+    handles.append(Line2D([], [], color=INK, marker="|", markersize=8, markeredgewidth=1.6, linestyle="none"))
+    handles[-1].set_label("IQM")
+    handles.append(Patch(color=INK, alpha=0.13, linewidth=0, label="its 95% interval"))
+    handles.append(Patch(**ZONE, label="target zone"))
+    legend(figure, handles)
     return figure
 
 
@@ -174,23 +120,21 @@ def trade_off(runs: pd.DataFrame, zones: Landmarks) -> Figure:
     runs: stage, failure_mode, train (lowest training environment), test.
     """
     if runs.empty:
-        return _nothing("no runs")
+        return nothing("no runs")
     figure = Figure((NARROW, 3.3), layout="constrained")
     ax = figure.subplots()
-    nowhere_x = _accuracy_axis(ax, "x", [*runs["train"], zones.target_train, zones.shape])
-    nowhere_y = _accuracy_axis(ax, "y", [*runs["test"], zones.target_test, zones.shape])
-    ax.add_patch(
-        Rectangle((zones.target_train, zones.target_test), 1, 1, color=MODE_COLOURS["invariant"], alpha=0.13, lw=0)
-    )
+    nowhere_x = accuracy_axis(ax, "x", [*runs["train"], zones.target_train, zones.shape])
+    nowhere_y = accuracy_axis(ax, "y", [*runs["test"], zones.target_test, zones.shape])
+    ax.add_patch(Rectangle((zones.target_train, zones.target_test), 1, 1, **ZONE))
     ax.plot(zones.shape, zones.shape, marker="+", color=INK, markersize=8, linestyle="none")
     ax.annotate("shape alone", (zones.shape, zones.shape), (5, 4), textcoords="offset points", fontsize=7)
-    placed = runs.assign(x=_placed(runs["train"], nowhere_x), y=_placed(runs["test"], nowhere_y))
-    size, alpha = _crowd(len(runs))
-    _marks(ax, placed[placed["stage"] == "search"], "x", "y", size, filled=False, alpha=alpha)
-    _marks(ax, placed[placed["stage"] == "confirm"], "x", "y", size, alpha=alpha)
+    placed = runs.assign(x=placed_at(runs["train"], nowhere_x), y=placed_at(runs["test"], nowhere_y))
+    size, alpha = crowd(len(runs))
+    mark_runs(ax, placed[placed["stage"] == "search"], "x", "y", size, filled=False, alpha=alpha)
+    mark_runs(ax, placed[placed["stage"] == "confirm"], "x", "y", size, alpha=alpha)
     ax.set_xlabel("training accuracy, lowest environment (%)")
     ax.set_ylabel("test accuracy (%)")
-    _legend(figure, [*_mode_handles(runs["failure_mode"]), *_stage_handles(runs["stage"])], columns=3)
+    legend(figure, [*mode_handles(runs["failure_mode"]), *stage_handles(runs["stage"])], columns=3)
     return figure
 
 
@@ -201,10 +145,10 @@ def performance_profile(profile: pd.DataFrame, zones: Landmarks) -> Figure:
     profile: configuration, rank, stage, n, threshold, share, low, high. Bands hold at one threshold at a time.
     """
     if profile.empty:
-        return _nothing("no finished configuration")
-    figure = Figure((NARROW, 2.6), layout="constrained")
+        return nothing("no finished configuration")
+    figure = Figure((NARROW, 2.9), layout="constrained")
     ax = figure.subplots()
-    ax.axvspan(zones.target_test, 1, color=MODE_COLOURS["invariant"], alpha=0.13, linewidth=0)
+    ax.axvspan(zones.target_test, 1, **ZONE)
     styles = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)))
     for rank, rows in profile.groupby("rank"):
         first = rows.iloc[0]
@@ -215,7 +159,7 @@ def performance_profile(profile: pd.DataFrame, zones: Landmarks) -> Figure:
             ax.fill_between(rows["threshold"], rows["low"], rows["high"], color=INK, alpha=0.12, linewidth=0)
         ax.plot(
             rows["threshold"], rows["share"], color=colour, linestyle=styles[int(rank) % len(styles)],
-            linewidth=1.6 if rank == 0 else 1.0, label=f"{_plain(first['configuration'])} ({seeds})",
+            linewidth=1.6 if rank == 0 else 1.0, label=f"{plain(first['configuration'])} ({seeds})",
             drawstyle="steps-post", zorder=3 if rank == 0 else 2,
         )  # fmt: skip
     ax.set_xlim(0, 1)
@@ -233,26 +177,31 @@ def performance_profile(profile: pd.DataFrame, zones: Landmarks) -> Figure:
 
 @picture
 def mode_bar(counts: pd.DataFrame) -> Figure:
-    """All runs by failure mode, as one bar. counts: failure_mode, runs."""
+    """All runs by failure mode, a bar for the search and one for fresh seeds. counts: stage, failure_mode, runs."""
     if counts.empty:
-        return _nothing("no runs")
-    figure = Figure((WIDE, 0.95), layout="constrained")
+        return nothing("no runs")
+    stages = [stage for stage in ("search", "confirm") if (counts["stage"] == stage).any()]
+    figure = Figure((WIDE, 0.6 + 0.36 * len(stages)), layout="constrained")
     ax = figure.subplots()
-    total, left = counts["runs"].sum(), 0
-    for mode, rows in _by_mode(counts):
-        number = int(rows["runs"].sum())
-        ax.barh(0, number, left=left, **_bar(mode))
-        if number / total > 0.025:
-            box = {"facecolor": PAPER, "edgecolor": "none", "boxstyle": "round,pad=0.2"}
-            ax.text(left + number / 2, 0, str(number), ha="center", va="center", bbox=box)
-        left += number
-    ax.set_xlim(0, total)
-    ax.set_yticks([])
-    ax.spines["left"].set_visible(False)
+    for place, stage in enumerate(stages):
+        own = counts[counts["stage"] == stage]
+        total, left = own["runs"].sum(), 0.0
+        for mode, rows in by_mode(own):
+            number = int(rows["runs"].sum())
+            ax.barh(place, number / total, left=left, height=0.7, **bar(mode))
+            if number / total > 0.025:
+                box = {"facecolor": PAPER, "edgecolor": "none", "boxstyle": "round,pad=0.2"}
+                ax.text(left + number / total / 2, place, str(number), ha="center", va="center", bbox=box)
+            left += number / total
+    totals = counts.groupby("stage")["runs"].sum()
+    names = {"search": "search", "confirm": "fresh seeds"}
+    ax.set_yticks(range(len(stages)), [f"{names[stage]} ({totals[stage]} runs)" for stage in stages])
+    ax.set_ylim(len(stages) - 0.5, -0.5)
+    ax.set_xlim(0, 1)
+    ax.xaxis.set_major_formatter(PercentFormatter(1, symbol=""))
     ax.grid(False)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set_xlabel(f"runs ({total} in all)")
-    _legend(figure, _mode_handles(counts["failure_mode"], patches=True), columns=8, above=True)
+    ax.set_xlabel("share of runs (%)")
+    legend(figure, mode_handles(counts["failure_mode"], patches=True), columns=8, above=True)
     return figure
 
 
@@ -265,10 +214,10 @@ def curves(lines: pd.DataFrame, bands: pd.DataFrame) -> Figure:
     single lines then fade. Where runs differ in their anneal epoch, the axis counts from it.
     """
     if lines.empty:
-        return _nothing("no runs")
+        return nothing("no runs")
     anneal = lines["anneal_epoch"].unique()
     axis = "epoch" if len(anneal) == 1 else "since_anneal"
-    modes = [mode for mode, _ in _by_mode(lines)]
+    modes = [mode for mode, _ in by_mode(lines)]
     columns = min(len(modes), 4 if len(modes) > 6 else 3)
     height = math.ceil(len(modes) / columns)
     figure = Figure((WIDE, 0.75 + 1.65 * height if height > 1 else 2.6), layout="constrained")
@@ -281,7 +230,7 @@ def curves(lines: pd.DataFrame, bands: pd.DataFrame) -> Figure:
         sns.lineplot(
             finite, x=axis, y="accuracy", units="run", style="environment", style_order=["train", "test"],
             dashes=dashes, estimator=None, color=MODE_COLOURS[mode], ax=ax, legend=False, sort=False,
-            linewidth=0.5 if crowded else 0.9, alpha=0.3 if crowded else _fade(own["run"].nunique()),
+            linewidth=0.5 if crowded else 0.9, alpha=0.3 if crowded else fade(own["run"].nunique()),
         )  # fmt: skip
         for environment, rows in band.groupby("environment"):
             ax.fill_between(rows[axis], rows["low"], rows["high"], color=MODE_COLOURS[mode], alpha=0.25, linewidth=0)
@@ -310,7 +259,7 @@ def curves(lines: pd.DataFrame, bands: pd.DataFrame) -> Figure:
     ]
     if len(bands):
         handles.append(Patch(color=FAINT, alpha=0.3, linewidth=0, label="median, middle 80% of runs"))
-    _legend(figure, handles, above=True)
+    legend(figure, handles, above=True)
     return figure
 
 
@@ -321,7 +270,7 @@ def failure_map(marks: pd.DataFrame) -> Figure:
     marks: trial, penalty_weight, anneal_epoch, ramp, failure_mode, place (0, 1, … within the trial), n.
     """
     if marks.empty:
-        return _nothing("no runs of the search")
+        return nothing("no runs of the search")
     ramps = sorted(marks["ramp"].unique(), key=str)
     columns = min(len(ramps), 3 if len(ramps) in (3, 5, 6) else 2)
     height = math.ceil(len(ramps) / columns)
@@ -331,10 +280,8 @@ def failure_map(marks: pd.DataFrame) -> Figure:
     # A weight of 0 (ERM) has no logarithm: it stands half a decade below the smallest other.
     floor = weights[weights > 0].min() / math.sqrt(10) if (weights > 0).any() else 1.0
     x = np.log10(weights.clip(lower=floor))
-    margin = max(0.06 * (x.max() - x.min()), 0.15)
-    x_limits = (x.min() - margin, x.max() + margin)
-    margin = max(0.08 * (epochs.max() - epochs.min()), 2)
-    y_limits = (epochs.min() - margin, epochs.max() + margin)
+    x_limits = widened(x, 0.07, 0.6 if x.nunique() == 1 else 0.15)
+    y_limits = widened(epochs, 0.12, 3)
     # Within a trial, seeds lie on a sunflower's spiral, a mark's breadth apart.
     diameter = float(np.clip(42 / math.sqrt(max(marks["trial"].nunique(), 1)), 2.2, 5.5))
     spiral = diameter * 0.72 * np.sqrt(marks["place"] + (marks["n"] > 1) * 0.5) * (marks["n"] > 1)
@@ -346,24 +293,23 @@ def failure_map(marks: pd.DataFrame) -> Figure:
     )
     for ax, ramp in zip(panels, ramps, strict=False):
         rows = placed[placed["ramp"] == ramp]
-        _marks(ax, rows, "x", "y", diameter**2, edge=0.3)
+        mark_runs(ax, rows, "x", "y", diameter**2, edge=0.3)
         ax.set_xscale("log")
         ax.set_xlim(10 ** x_limits[0], 10 ** x_limits[1])
         ax.set_ylim(*y_limits)
         trials = rows["trial"].nunique()
-        ax.set_title(f"{_plain(ramp)} ramp: {trials} {'trial' if trials == 1 else 'trials'}")
+        ax.set_title(f"{plain(ramp, 14)} ramp: {trials} {'trial' if trials == 1 else 'trials'}")
         ax.yaxis.set_major_locator(MaxNLocator(6, integer=True))
-        _log_ticks(ax, x_limits)
+        log_ticks(ax, x_limits)
         if (weights == 0).any():
             ax.set_xticks([floor, *[tick for tick in ax.get_xticks() if tick > floor * 2]])
-            labels = {floor: "0"}
-            ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _, labels=labels: labels.get(value, _power(value))))
+            ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: "0" if value == floor else power(value)))
     for index, ax in enumerate(panels):
         ax.set_visible(index < len(ramps))
         ax.tick_params(labelbottom=index + columns >= len(ramps))
     figure.supxlabel("penalty weight", fontsize=8)
     figure.supylabel("anneal epoch", fontsize=8)
-    _legend(figure, _mode_handles(marks["failure_mode"]), above=True)
+    legend(figure, mode_handles(marks["failure_mode"]), above=True)
     return figure
 
 
@@ -371,40 +317,50 @@ def failure_map(marks: pd.DataFrame) -> Figure:
 def failure_shares(shares: pd.DataFrame) -> Figure:
     """Share of each failure mode along each searched hyperparameter, with 95% Wilson intervals.
 
-    shares: hyperparameter, bin (0, 1, …), label, n, failure_mode, share, low, high.
+    shares: hyperparameter, bin (0, 1, …), label, low_edge, high_edge (texts; "" where a bin is one value), n,
+    failure_mode, share, low, high. Modes that did not occur in a bin are faint.
     """
     if shares.empty:
-        return _nothing("no runs of the search, or nothing searched")
+        return nothing("no runs of the search, or nothing searched")
     names = list(dict.fromkeys(shares["hyperparameter"]))
     columns = min(len(names), 2)
     height = math.ceil(len(names) / columns)
     figure = Figure((WIDE, 0.5 + 1.85 * height), layout="constrained")
     panels = figure.subplots(height, columns, sharey=True, squeeze=False).ravel()
-    modes = [mode for mode, _ in _by_mode(shares)]
+    modes = [mode for mode, _ in by_mode(shares)]
     step = 0.74 / max(len(modes), 1)
     for ax, name in zip(panels, names, strict=False):
         own = shares[shares["hyperparameter"] == name]
         for place, mode in enumerate(modes):
             rows = own[own["failure_mode"] == mode].sort_values("bin")
             x = rows["bin"] + (place - (len(modes) - 1) / 2) * step
-            ax.vlines(x, rows["low"], rows["high"], color=MODE_COLOURS[mode], linewidth=1.2, alpha=0.75)
-            ax.scatter(x, rows["share"], s=20, marker=MODE_MARKERS[mode], color=MODE_COLOURS[mode],
-                       edgecolor=PAPER, linewidth=0.4, zorder=3)  # fmt: skip
+            for found, alpha in ((rows["share"] > 0, 1.0), (rows["share"] == 0, 0.3)):
+                at, own_rows = x[found], rows[found]
+                ax.vlines(at, own_rows["low"], own_rows["high"], color=MODE_COLOURS[mode], linewidth=1.2, alpha=alpha)
+                ax.scatter(at, own_rows["share"], s=20, marker=MODE_MARKERS[mode], color=MODE_COLOURS[mode],
+                           alpha=alpha, edgecolor=PAPER, linewidth=0.4, zorder=3, clip_on=False)  # fmt: skip
         bins = own.drop_duplicates("bin").sort_values("bin")
-        ax.set_xticks(bins["bin"], [f"{_plain(row.label, 14)}\n(n = {row.n})" for row in bins.itertuples()])
+        cut = [*bins["low_edge"], bins["high_edge"].iloc[-1]]
+        if all(cut):
+            ax.set_xticks(np.arange(len(cut)) - 0.5, cut)
+        else:
+            ax.set_xticks(bins["bin"], [plain(label, 14) for label in bins["label"]])
         if len(bins) > 5:
             ax.tick_params("x", labelsize=6.5, rotation=30)
+        for place, n in zip(bins["bin"], bins["n"], strict=True):
+            ax.text(place, 1.08, f"n = {n}", ha="center", va="center", fontsize=6.5, color=FAINT)
         ax.set_xlim(-0.5, bins["bin"].max() + 0.5)
         for edge in bins["bin"].iloc[1:]:
             ax.axvline(edge - 0.5, color=GRID, linewidth=0.6)
         ax.grid(False, axis="x")
-        ax.set_title(_words(name))
-        ax.set_ylim(0, 1)
+        ax.set_title(words(name))
+        ax.set_ylim(0, 1.14)
+        ax.set_yticks(np.linspace(0, 1, 5))
         ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=""))
     for ax in panels[len(names) :]:
         ax.set_visible(False)
     figure.supylabel("share of runs (%)", fontsize=8)
-    _legend(figure, _mode_handles(shares["failure_mode"]), above=True)
+    legend(figure, mode_handles(shares["failure_mode"]), above=True)
     return figure
 
 
@@ -415,16 +371,16 @@ def when_failures_begin(beginnings: pd.DataFrame) -> Figure:
     beginnings: failure_mode, stage, since_anneal (epochs).
     """
     if beginnings.empty:
-        return _nothing("no runs")
-    modes = [mode for mode, _ in _by_mode(beginnings)]
+        return nothing("no runs")
+    modes = [mode for mode, _ in by_mode(beginnings)]
     figure = Figure((WIDE, 0.7 + 0.36 * len(modes)), layout="constrained")
     ax = figure.subplots()
-    size, alpha = _crowd(len(beginnings))
+    size, alpha = crowd(len(beginnings))
     for place, mode in enumerate(modes):
         rows = beginnings[beginnings["failure_mode"] == mode]
-        lanes = 5 if len(rows) > 4 else 1
-        offset = (np.arange(len(rows)) * 2 % lanes - (lanes - 1) / 2) * 0.6 / 5
-        _marks(ax, rows.assign(place=place + offset), "since_anneal", "place", size, alpha=alpha)
+        # Multiples of the golden ratio fill the strip evenly, and the same way each time.
+        offset = 0.6 * (np.arange(len(rows)) * 0.618 % 1 - 0.5) if len(rows) > 4 else 0
+        mark_runs(ax, rows.assign(place=place + offset), "since_anneal", "place", size, alpha=alpha)
     ax.axvline(0, color=FAINT, linewidth=0.8)
     ax.annotate(
         "anneal epoch", (0, 1), (0, 2), xycoords=("data", "axes fraction"), textcoords="offset points",
@@ -452,24 +408,24 @@ def search_progress(progress: pd.DataFrame, criterion: str) -> Figure:
     """
     scored = progress[np.isfinite(progress["value"].astype(float))]
     if scored.empty:
-        return _nothing("no finished trial")
+        return nothing("no finished trial")
     figure = Figure((WIDE, 2.4), layout="constrained")
     ax = figure.subplots()
     best = progress[np.isfinite(progress["best"])]
     ax.plot(best["trial"], best["best"], drawstyle="steps-post", color=INK, linewidth=1.2)
-    size, _ = _crowd(len(scored))
+    size, _ = crowd(len(scored))
     complete = scored["state"] == "complete"
-    _marks(ax, scored[complete], "trial", "value", size, edge=0.4)
-    _marks(ax, scored[~complete], "trial", "value", size, filled=False)
+    mark_runs(ax, scored[complete], "trial", "value", size, edge=0.4)
+    mark_runs(ax, scored[~complete], "trial", "value", size, filled=False)
     ax.set_xlabel("trial")
-    ax.set_ylabel(f"objective value ({_plain(criterion)})")
+    ax.set_ylabel(f"objective value ({plain(criterion)})")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.margins(x=0.03, y=0.1)
-    handles = [*_mode_handles(scored["failure_mode"]), Line2D([], [], color=INK, label="best so far")]
+    handles = [*mode_handles(scored["failure_mode"]), Line2D([], [], color=INK, label="best so far")]
     if not complete.all():
-        handles.append(_stage_handles(["search"])[0])
+        handles.append(stage_handles(["search"])[0])
         handles[-1].set_label("not complete")
-    _legend(figure, handles)
+    legend(figure, handles)
     return figure
 
 
@@ -480,7 +436,7 @@ def search_vs_confirmation(scores: pd.DataFrame, criterion: str) -> Figure:
     scores: configuration, and for search and fresh: mean score, _low, _high (95% bootstrap interval), _n.
     """
     if scores.empty:
-        return _nothing("nothing confirmed on fresh seeds")
+        return nothing("nothing confirmed on fresh seeds")
     figure = Figure((NARROW, 1.15 + 0.42 * len(scores)), layout="constrained")
     ax = figure.subplots()
     for place, row in enumerate(scores.to_dict("records")):
@@ -491,18 +447,18 @@ def search_vs_confirmation(scores: pd.DataFrame, criterion: str) -> Figure:
                 ax.hlines(place + offset, row[f"{prefix}_low"], row[f"{prefix}_high"], color=INK, linewidth=1.1)
             ax.scatter(row[prefix], place + offset, s=30, facecolor=INK if filled else PAPER, edgecolor=INK, zorder=3)
     names = [
-        f"{_plain(row.configuration)}\n{row.search_n} + {row.fresh_n} seeds" for row in scores.itertuples()
+        f"{plain(row.configuration)}\n{row.search_n} + {row.fresh_n} seeds" for row in scores.itertuples()
     ]
     ax.set_yticks(range(len(scores)), names)
     ax.set_ylim(len(scores) - 0.5, -0.5)
     ax.grid(False, axis="y")
     ax.margins(x=0.08)
-    ax.set_xlabel(f"mean score ({_plain(criterion)})")
+    ax.set_xlabel(f"mean score ({plain(criterion)})")
     handles = [
         Line2D([], [], marker="o", linestyle="none", markerfacecolor=face, markeredgecolor=INK, label=label)
         for face, label in ((PAPER, "search seeds"), (INK, "fresh seeds"))
     ]
-    _legend(figure, handles)
+    legend(figure, handles)
     return figure
 
 
@@ -510,10 +466,10 @@ def search_vs_confirmation(scores: pd.DataFrame, criterion: str) -> Figure:
 def importance(table: pd.DataFrame) -> Figure:
     """Share of the objective's variation by hyperparameter. table: hyperparameter, importance, largest first."""
     if table.empty:
-        return _nothing("too few trials to tell")
+        return nothing("too few trials to tell")
     figure = Figure((NARROW, 0.6 + 0.24 * len(table)), layout="constrained")
     ax = figure.subplots()
-    named = table.assign(hyperparameter=[_words(name) for name in table["hyperparameter"]])
+    named = table.assign(hyperparameter=[words(name) for name in table["hyperparameter"]])
     sns.barplot(named, x="importance", y="hyperparameter", color=FAINT, errorbar=None, ax=ax, saturation=1)
     for place, value in enumerate(table["importance"]):
         ax.annotate(f"{100 * value:.0f}", (value, place), (3, 0), textcoords="offset points", va="center", fontsize=7)
@@ -529,7 +485,7 @@ def importance(table: pd.DataFrame) -> Figure:
 def cost(table: pd.DataFrame) -> Figure:
     """Runs and the time they took, by stage and by how they ended. table: stage, failure_mode, runs, seconds."""
     if table.empty:
-        return _nothing("no runs")
+        return nothing("no runs")
     total = table.groupby("stage")["seconds"].sum().max()
     unit, name = (1, "seconds") if total < 300 else (60, "minutes") if total < 3 * 3600 else (3600, "hours")
     stages = [stage for stage in ("search", "confirm") if (table["stage"] == stage).any()]
@@ -537,17 +493,17 @@ def cost(table: pd.DataFrame) -> Figure:
     panels = figure.subplots(1, 2, sharey=True)
     for ax, column, scale, label in ((panels[0], "runs", 1, "runs"), (panels[1], "seconds", unit, f"time ({name})")):
         left = dict.fromkeys(stages, 0.0)
-        for mode, rows in _by_mode(table):
+        for mode, rows in by_mode(table):
             for row in rows.to_dict("records"):
                 width = row[column] / scale
-                ax.barh(stages.index(row["stage"]), width, left=left[row["stage"]], **_bar(mode))
+                ax.barh(stages.index(row["stage"]), width, left=left[row["stage"]], **bar(mode))
                 left[row["stage"]] += width
         ax.set_xlabel(label)
         ax.grid(False, axis="y")
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=column == "runs"))
     panels[0].set_yticks(range(len(stages)), [{"confirm": "confirmation"}.get(stage, stage) for stage in stages])
     panels[0].set_ylim(len(stages) - 0.5, -0.5)
-    _legend(figure, _mode_handles(table["failure_mode"], patches=True), above=True)
+    legend(figure, mode_handles(table["failure_mode"], patches=True), above=True)
     return figure
 
 
@@ -565,124 +521,3 @@ FIGURES: dict[str, Callable[..., Figure]] = {
     "importance": importance,
     "cost": cost,
 }
-
-
-# Their parts
-
-
-def _nothing(why: str) -> Figure:
-    figure = Figure((NARROW, 0.6))
-    figure.text(0.5, 0.5, f"Nothing to show: {why}.", ha="center", va="center", color=FAINT)
-    return figure
-
-
-def _by_mode(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    for mode in MODE_COLOURS:
-        rows = table[table["failure_mode"] == mode]
-        if len(rows):
-            yield mode, rows
-
-
-def _marks(
-    ax: Axes, table: pd.DataFrame, x: str, y: str, size: float, filled: bool = True, alpha: float = 1.0,
-    edge: float = 0.3,
-) -> None:  # fmt: skip
-    """A mark per row, in its mode's colour and shape; size in square points."""
-    for mode, rows in _by_mode(table):
-        colour = MODE_COLOURS[mode]
-        ax.scatter(
-            rows[x], rows[y], s=size, marker=MODE_MARKERS[mode], alpha=alpha, zorder=3, clip_on=False,
-            facecolor=colour if filled else PAPER, edgecolor=PAPER if filled else colour,
-            linewidth=edge if filled else 1.0,
-        )  # fmt: skip
-
-
-def _bar(mode: str) -> dict[str, Any]:
-    return {"facecolor": MODE_COLOURS[mode], "edgecolor": PAPER, "hatch": MODE_HATCHES[mode], "linewidth": 0.6}
-
-
-def _mode_handles(modes: Iterable[str], patches: bool = False) -> list[Any]:
-    present = set(modes)
-    return [
-        Patch(**_bar(mode), label=MODE_NAMES[mode])
-        if patches
-        else Line2D([], [], linestyle="none", marker=MODE_MARKERS[mode], markerfacecolor=MODE_COLOURS[mode],
-                    markeredgecolor=PAPER, markeredgewidth=0.3, markersize=5.5, label=MODE_NAMES[mode])
-        for mode in MODE_COLOURS
-        if mode in present
-    ]  # fmt: skip
-
-
-def _stage_handles(stages: Iterable[str]) -> list[Line2D]:
-    present = set(stages)
-    return [
-        Line2D([], [], linestyle="none", marker="o", markerfacecolor=face, markeredgecolor=FAINT, markersize=5,
-               label=label)
-        for stage, face, label in (("search", PAPER, "search seeds"), ("confirm", FAINT, "fresh seeds"))
-        if stage in present
-    ]  # fmt: skip
-
-
-def _legend(figure: Figure, handles: list[Any], columns: int = 6, above: bool = False) -> None:
-    place = "outside upper center" if above else "outside lower center"
-    figure.legend(handles=handles, loc=place, ncols=min(columns, len(handles)))
-
-
-def _accuracy_axis(ax: Axes, direction: str, values: Iterable[float]) -> float:
-    """Limits and percent for an axis of accuracies; returns where a run without a finite accuracy stands."""
-    values = np.asarray(list(values), dtype=float)
-    finite = values[np.isfinite(values)]
-    low, high = max(finite.min() - 0.04, -0.02), min(finite.max() + 0.06, 1.02)
-    nowhere = low
-    ticks = [tick for tick in MaxNLocator(6, steps=[1, 2, 5]).tick_values(low, high) if low <= tick <= high]
-    labels = {tick: f"{100 * tick:.0f}" for tick in ticks}
-    if len(finite) < len(values):
-        nowhere = low - 0.08 * (high - low)
-        low = nowhere - 0.05 * (high - low)
-        labels = {nowhere: "none"} | {tick: text for tick, text in labels.items() if tick > nowhere + 0.08}
-    axis = ax.xaxis if direction == "x" else ax.yaxis
-    axis.set_major_locator(FixedLocator(list(labels)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: labels.get(value, "")))
-    (ax.set_xlim if direction == "x" else ax.set_ylim)(low, high)
-    return nowhere
-
-
-def _placed(accuracy: pd.Series, nowhere: float) -> np.ndarray:
-    values = accuracy.to_numpy(dtype=float)
-    return np.where(np.isfinite(values), values, nowhere)
-
-
-def _crowd(marks: int) -> tuple[float, float]:
-    """Size (square points) and opacity with which so many marks stay readable."""
-    return float(np.clip(1600 / max(marks, 1), 7, 26)), float(np.clip(200 / max(marks, 1), 0.35, 1.0))
-
-
-def _fade(lines: int) -> float:
-    return float(np.clip(6 / max(lines, 1), 0.45, 1.0))
-
-
-def _log_ticks(ax: Axes, limits: tuple[float, float]) -> None:
-    decades = limits[1] - limits[0]
-    ax.xaxis.set_major_locator(LogLocator(10, subs=(1.0,) if decades > 1.5 else (1.0, 2.0, 5.0)))
-    ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _power(value)))
-
-
-def _power(value: float) -> str:
-    exponent = round(math.log10(value), 6)
-    if exponent == int(exponent):
-        return str(int(value)) if 0 <= exponent < 3 else f"$10^{{{int(exponent)}}}$"
-    return f"{value:g}" if 0.001 <= value < 10_000 else f"{value:.0e}".replace("e+0", "e").replace("e+", "e")
-
-
-def _words(name: str) -> str:
-    return _plain(str(name).replace("_", " "), 40)
-
-
-@functools.cache
-def _plain(text: str, longest: int = 24) -> str:
-    """A name as the picture's font can print it: no mathematics, no glyph that the font lacks, not too long."""
-    font = get_font(findfont(FontProperties(family="DejaVu Sans")))
-    kept = "".join(letter if font.get_char_index(ord(letter)) else "\N{WHITE SQUARE}" for letter in str(text))
-    kept = kept if len(kept) <= longest else f"{kept[: longest - 1]}…"
-    return kept.replace("$", r"\$")

@@ -1,35 +1,52 @@
-"""A study's folder: the table of runs and what is derived from it.
+"""A study's folder: the table of runs, and what is derived from it.
 
-Measurements are the truth and are stored (Parquet parts, curves included); modes and scores are
-derived each time the table is read. No Optuna and no torch here, so that a page is made anew, or a
-study judged by other criteria, without either.
+Measurements are the truth and are stored: Parquet parts, one per finished batch, curves included,
+written under a temporary name and renamed. Modes and scores are derived each time the table is read.
+No Optuna and no torch here, so that a study is judged anew, or its page made again, without either.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from irm_study.config import StudySpec
+from irm_study.config import ConfigError, EnvironmentSpec, RunConfig, StudySpec
+from irm_study.criteria import AGGREGATES, score
+from irm_study.curves import QUANTITIES, Curves, curve_columns, curves_from_row
+from irm_study.failures import FAILURE_MODES, diagnose
+from irm_study.statistics import success_rate
+
+STAGES = ("search", "confirm", "train")
+JUDGED = (
+    "failure_mode", "failure_since", "score", "train_accuracy", "train_accuracy_min", "test_accuracy",
+    "heldout_accuracy", "validation_accuracy", "train_nll", "evidence", "explanation",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class StudyRecord:
     """A study as far as it has come.
 
-    runs: a row per run. Columns: study, stage (search | confirm), trial (of confirmation runs: the trial whose
-    configuration is confirmed), seed, digest (of the configuration), every hyperparameter (the fields of
-    RunConfig), failure_mode, failure_since (epoch), evidence (text), explanation (text), score,
+    runs: a row per run. Columns: study, stage (search | confirm), trial (of confirmation runs: the trial
+    whose configuration is confirmed), seed, digest (of the configuration), every hyperparameter (the
+    fields of RunConfig), failure_mode, failure_since (epoch), evidence (text), explanation (text), score,
     train_accuracy (mean over training environments), train_accuracy_min (the lowest), test_accuracy,
-    heldout_accuracy, validation_accuracy (NaN without one), train_nll, epochs_trained, stopped (why, or ""),
-    seconds, device, and the list columns of `curves.curve_columns`.
+    heldout_accuracy, validation_accuracy (NaN without one), train_nll, epochs_trained, stopped (why, or
+    ""), seconds, device, and the list columns of `curves.curve_columns`.
     trials: a row per trial. Columns: trial, digest, state (complete | pruned | running), value
     (objective value; NaN while running), every searched hyperparameter.
     importance: share of the objective's variation by hyperparameter; empty when it cannot be told.
-    provenance: command, versions, hardware, times: shown under "how it was made".
+    provenance: command, versions, hardware: shown under "how it was made".
     """
 
     folder: Path
@@ -38,3 +55,223 @@ class StudyRecord:
     trials: pd.DataFrame
     importance: dict[str, float]
     provenance: dict[str, Any]
+
+
+# Measurements
+
+
+def run_row(
+    stage: str, trial: int, seed: int, digest: str, run: RunConfig, curves: Curves, device: str
+) -> dict[str, Any]:
+    """What is stored of one run."""
+    return {
+        "stage": stage,
+        "trial": trial,
+        "seed": seed,
+        "digest": digest,
+        **run.model_dump(),
+        "epochs_trained": int(curves.epoch[-1]),
+        "stopped": curves.stopped,
+        "seconds": curves.seconds,
+        "device": device,
+        **curve_columns(curves),
+    }
+
+
+def schema(environments: EnvironmentSpec) -> pa.Schema:
+    """Of the stored table. The number of environments is the study's; nothing else varies."""
+    types = {int: pa.int64(), int | None: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+    numbers = pa.list_(pa.float32())
+    return pa.schema(
+        [("stage", pa.string()), ("trial", pa.int64()), ("seed", pa.int64()), ("digest", pa.string())]
+        + [(name, types.get(field.annotation, pa.string())) for name, field in RunConfig.model_fields.items()]
+        + [("epochs_trained", pa.int64()), ("stopped", pa.string()), ("seconds", pa.float64()), ("device", pa.string())]
+        + [("curve_epoch", pa.list_(pa.int64())), ("curve_penalty_weight", numbers)]
+        + [(f"curve_{quantity}_{name}", numbers) for quantity in QUANTITIES for name in environments.names]
+    )
+
+
+def write_part(folder: Path, rows: Sequence[Mapping[str, Any]], environments: EnvironmentSpec) -> Path:
+    """Add rows to the table of runs: they are there whole, or not at all."""
+    parts = folder / "runs"
+    parts.mkdir(parents=True, exist_ok=True)
+    path = parts / f"part-{uuid.uuid4().hex}.parquet"
+    partial = path.with_suffix(".partial")
+    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema(environments)), partial)
+    os.replace(partial, path)
+    return path
+
+
+def read_parts(folder: Path, environments: EnvironmentSpec) -> pd.DataFrame:
+    """The stored table, a row per (digest, seed), in the order of stage, trial and seed."""
+    wanted = schema(environments)
+    tables = []
+    for path in sorted((folder / "runs").glob("part-*.parquet")):
+        try:
+            tables.append(pq.read_table(path, schema=wanted))
+        except (pa.ArrowException, OSError) as error:
+            raise ConfigError(f"{path}: not a readable part of the table of runs: {error}") from None
+    table = pa.concat_tables(tables) if tables else wanted.empty_table()
+    runs = table.to_pandas(integer_object_nulls=True)
+    runs = runs.drop_duplicates(["digest", "seed"])
+    order = runs["stage"].map(STAGES.index)
+    return runs.assign(_order=order).sort_values(["_order", "trial", "seed"], kind="stable").drop(
+        columns="_order"
+    ).reset_index(drop=True)  # fmt: skip
+
+
+# Judgements
+
+
+def judge(run: RunConfig, curves: Curves, environments: EnvironmentSpec, criterion: str) -> dict[str, Any]:
+    """The derived columns of one run."""
+    verdict = diagnose(curves, environments, run)
+    train = curves.accuracy[-1, curves.train]
+
+    def accuracy(name: str) -> float:
+        index = curves.of(name)
+        return float("nan") if index is None else float(curves.accuracy[-1, index])
+
+    values = (
+        verdict.mode, verdict.since, score(criterion, curves, environments), float(train.mean()), float(train.min()),
+        accuracy("test"), accuracy("heldout"), accuracy("validation"),
+        float(curves.nll[-1, curves.train].mean()), verdict.evidence_text, verdict.explanation,
+    )  # fmt: skip
+    return dict(zip(JUDGED, values, strict=True))
+
+
+def judged_runs(stored: pd.DataFrame, name: str, environments: EnvironmentSpec, criterion: str) -> pd.DataFrame:
+    """The table of runs with the derived columns, as `StudyRecord.runs`."""
+    judged = [
+        judge(config_of(row), curves_from_row(row), environments, criterion) for row in stored.to_dict("records")
+    ]
+    runs = pd.concat([stored, pd.DataFrame(judged, columns=list(JUDGED))], axis=1)
+    runs.insert(0, "study", name)
+    return runs
+
+
+def config_of(row: Mapping[str, Any]) -> RunConfig:
+    """The configuration in a row of the table of runs."""
+    values = {name: row[name] for name in RunConfig.model_fields}
+    return RunConfig.model_construct(**{name: None if pd.isna(value) else value for name, value in values.items()})
+
+
+def trials_from_runs(runs: pd.DataFrame, spec: StudySpec) -> pd.DataFrame:
+    """`StudyRecord.trials`, told from the runs of the search alone."""
+    wanted = set(spec.study.seed_list)
+    rows = []
+    for trial, group in runs[runs["stage"] == "search"].groupby("trial", sort=True):
+        complete = wanted <= set(group["seed"])
+        rows.append({
+            "trial": trial,
+            "digest": group["digest"].iloc[0],
+            "state": "complete" if complete else "running",
+            "value": aggregate(group, spec) if complete else float("nan"),
+            **{key: group[key].iloc[0] for key in spec.search},
+        })
+    return pd.DataFrame(rows, columns=["trial", "digest", "state", "value", *spec.search])
+
+
+def aggregate(runs: pd.DataFrame, spec: StudySpec) -> float:
+    """A configuration's objective value over some of its runs."""
+    return AGGREGATES[spec.study.aggregate](runs["score"].to_numpy(dtype=float))
+
+
+def best_trials(trials: pd.DataFrame, count: int) -> pd.DataFrame:
+    """The configurations with the highest values, each once."""
+    complete = trials[trials["state"] == "complete"].drop_duplicates("digest")
+    return complete.sort_values("value", ascending=False, kind="stable").head(count)
+
+
+def confirmed_table(record: StudyRecord) -> list[dict[str, Any]]:
+    """Each confirmed configuration on its fresh seeds, the best first."""
+    rows = []
+    confirm = record.runs[record.runs["stage"] == "confirm"]
+    for digest, group in confirm.groupby("digest", sort=False):
+        successes = int((group["failure_mode"] == "invariant").sum())
+        rate, interval = success_rate(successes, len(group))
+        trial = int(group["trial"].iloc[0])
+        searched = record.trials[record.trials["digest"] == digest]
+        rows.append({
+            "trial": trial,
+            "digest": digest,
+            "parameters": {key: plain(group[key].iloc[0]) for key in record.spec.search},
+            "seeds": len(group),
+            "successes": successes,
+            "success_rate": rate,
+            "low": interval.low,
+            "high": interval.high,
+            "value": aggregate(group, record.spec),
+            "search_value": float(searched["value"].iloc[0]) if len(searched) else None,
+            "train_accuracy": float(group["train_accuracy"].mean()),
+            "test_accuracy": float(group["test_accuracy"].mean()),
+            "failure_modes": mode_counts(group),
+        })
+    return sorted(rows, key=lambda row: (-row["value"], row["trial"]))
+
+
+def mode_counts(runs: pd.DataFrame) -> dict[str, int]:
+    """Runs by failure mode, in the modes' order, without those that did not occur."""
+    counts = runs["failure_mode"].value_counts()
+    return {mode: int(counts[mode]) for mode in FAILURE_MODES if mode in counts}
+
+
+def summary(record: StudyRecord) -> dict[str, Any]:
+    """What scripts read: the content of summary.json."""
+    search = record.runs[record.runs["stage"] == "search"]
+    best = best_trials(record.trials, 1)
+    return {
+        "study": record.spec.name,
+        "digits": record.spec.digits,
+        "criterion": record.spec.study.criterion,
+        "aggregate": record.spec.study.aggregate,
+        "trials": int(record.trials["state"].isin(["complete", "pruned"]).sum()),
+        "runs": len(record.runs),
+        "failure_modes": mode_counts(search),
+        "best": None if best.empty else {
+            "trial": int(best["trial"].iloc[0]),
+            "parameters": {key: plain(best[key].iloc[0]) for key in record.spec.search},
+            "value": float(best["value"].iloc[0]),
+        },
+        "confirmed": confirmed_table(record),
+        "importance": record.importance,
+        "provenance": record.provenance,
+    }  # fmt: skip
+
+
+def write_tables(record: StudyRecord) -> None:
+    """runs.csv and summary.json."""
+    write_runs_csv(record.folder, record.runs)
+    write_text(record.folder / "summary.json", json.dumps(finite(summary(record)), indent=2) + "\n")
+
+
+def write_runs_csv(folder: Path, runs: pd.DataFrame) -> None:
+    lists = [name for name in runs.columns if name.startswith("curve_")]
+    write_text(folder / "runs.csv", runs.drop(columns=lists).to_csv(index=False, lineterminator="\n"))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Whole or not at all; a file that says the same already is not touched."""
+    data = text.encode()
+    if path.exists() and path.read_bytes() == data:
+        return
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(data)
+    os.replace(partial, path)
+
+
+def plain(value: Any) -> Any:
+    """A table's value as JSON and TOML have it."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and np.isnan(value) else value
+
+
+def finite(value: Any) -> Any:
+    """JSON has no NaN: null stands for it."""
+    if isinstance(value, dict):
+        return {key: finite(each) for key, each in value.items()}
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return [finite(each) for each in value]
+    value = plain(value)
+    return None if isinstance(value, float) and not np.isfinite(value) else value

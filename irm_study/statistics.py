@@ -72,7 +72,7 @@ def success_rate(successes: int, n: int, confidence: float = 0.95) -> Estimate:
     if n == 0:
         return Estimate(np.nan, Interval(0.0, 1.0))
     interval = stats.binomtest(int(successes), int(n)).proportion_ci(confidence, method="wilson")
-    return Estimate(successes / n, Interval(float(interval.low), float(interval.high)))
+    return Estimate(float(successes / n), Interval(float(interval.low), float(interval.high)))
 
 
 def iqm(values: ArrayLike, axis: int = -1) -> float | np.ndarray:
@@ -104,13 +104,13 @@ def bootstrap_interval(
     """Interval of a statistic of one sample of runs, by the expanded percentile bootstrap.
 
     values: (runs,). Percentiles of the resampled statistic, taken further out by the factor by which
-    Student's t for n - 1 degrees of freedom is wider than the plain percentiles of so few values: a
-    plain 95% interval of 8 seeds covers about 90%. BCa corrects for skewness and not for this, and its
-    acceleration is undefined where values tie. Even so no end lies beyond the smallest or the largest
+    Student's t for n - 1 degrees of freedom is wider than the plain percentiles of so few values: of 8
+    seeds a plain 95% interval covers less than 90%. BCa corrects for skewness and not for this, and
+    its acceleration can be undefined where values tie. Even so no end lies beyond the smallest or the largest
     value, so that 95% are not reached below 6 values; and where the statistic is itself a minimum
     (`worst_decile` of less than 20) the resamples cannot go below it: read its upper end only.
     One value gives (NaN, NaN); equal values give that value twice. Source: Hesterberg 2015, "What
-    teachers should know about the bootstrap", section 3.
+    teachers should know about the bootstrap" (the expanded percentile interval).
     """
     values = _sample(values, "values")
     _check_confidence(confidence)
@@ -133,7 +133,7 @@ def performance_profile(values: ArrayLike, thresholds: ArrayLike, confidence: fl
     one threshold at a time, not for the whole curve at once. Source: Agarwal et al. 2021 (rliable).
     """
     ordered = np.sort(_sample(values, "values"))
-    above = len(ordered) - np.searchsorted(ordered, _finite(thresholds, "thresholds"), side="right")
+    above = len(ordered) - np.searchsorted(ordered, _finite(thresholds, "thresholds", empty=True), side="right")
     counts, which = np.unique(above, return_inverse=True)
     rates = [success_rate(count, len(ordered), confidence) for count in counts]
     table = np.array([(rate, *interval) for rate, interval in rates], float).reshape(-1, 3)
@@ -153,6 +153,8 @@ def compare_success(k1: int, n1: int, k2: int, n2: int, confidence: float = 0.95
     near the edge the two may disagree. A side without runs gives a NaN difference, the interval
     (-1, 1) and p = 1. Sources: Boschloo 1970; Newcombe 1998, method 10.
     """
+    _check_count(k1, n1, "k1", "n1")
+    _check_count(k2, n2, "k2", "n2")
     rate1, (low1, high1) = success_rate(k1, n1, confidence)
     rate2, (low2, high2) = success_rate(k2, n2, confidence)
     if n1 == 0 or n2 == 0:
@@ -202,7 +204,7 @@ def holm(p_values: ArrayLike) -> np.ndarray:
 
     p_values: (tests,). Returns (tests,) in the same order. Source: Holm 1979.
     """
-    p_values = _finite(p_values, "p_values")
+    p_values = _finite(p_values, "p_values", empty=True)
     if p_values.ndim != 1 or ((p_values < 0) | (p_values > 1)).any():
         raise ValueError(f"p_values must be one row of numbers in [0, 1]; got {p_values}")
     order = np.argsort(p_values, kind="stable")
@@ -246,8 +248,10 @@ def variance_shares(values: ArrayLike) -> VarianceShares:
 # Checks
 
 
-def _finite(values: ArrayLike, name: str) -> np.ndarray:
+def _finite(values: ArrayLike, name: str, empty: bool = False) -> np.ndarray:
     array = np.asarray(values, float)
+    if not array.size and not empty:
+        raise ValueError(f"{name} must hold at least one number; got shape {array.shape}")
     if not np.isfinite(array).all():
         wrong = array[~np.isfinite(array)]
         raise ValueError(f"{name} must be finite; got {wrong.size} of {array.size} that are not, first {wrong[0]}")
@@ -256,13 +260,13 @@ def _finite(values: ArrayLike, name: str) -> np.ndarray:
 
 def _sample(values: ArrayLike, name: str) -> np.ndarray:
     array = _finite(values, name)
-    if array.ndim != 1 or not array.size:
-        raise ValueError(f"{name} must be one row of at least one number; got shape {array.shape}")
+    if array.ndim != 1:
+        raise ValueError(f"{name} must be one row of numbers; got shape {array.shape}")
     return array
 
 
 def _check_count(successes: int, n: int, successes_name: str, n_name: str) -> None:
-    if not (successes == int(successes) and n == int(n) and 0 <= successes <= n):
+    if not (0 <= successes <= n < np.inf and successes == int(successes) and n == int(n)):
         raise ValueError(
             f"{successes_name} and {n_name} must be whole numbers, 0 <= {successes_name} <= {n_name}; "
             f"got {successes} and {n}"

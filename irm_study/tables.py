@@ -8,6 +8,7 @@ What a table says in words is `report`'s, how it is drawn is `figures`'.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -17,7 +18,7 @@ import pandas as pd
 
 from irm_study import statistics
 from irm_study.failures import FAILURE_MODES
-from irm_study.records import StudyRecord
+from irm_study.records import StudyRecord, best_trials, confirmed_table, mode_counts
 
 LEADING = 6
 """How many configurations the pictures of leading configurations show."""
@@ -33,48 +34,46 @@ MODES = tuple(FAILURE_MODES)
 
 
 def configurations(record: StudyRecord) -> pd.DataFrame:
-    """A row per trial: trial, state, value, each searched hyperparameter, modes (mode → runs), and for the
+    """A row per trial: trial, digest, state, value, each searched hyperparameter, modes (mode → runs), and for the
     runs of the search (`search_`) and on fresh seeds (`fresh_`): n, successes, rate, low, high (Wilson),
     score (mean), and the IQM of the test accuracy with its bootstrap interval: test, test_low, test_high.
 
-    A run that diverged has no accuracy and counts as 0 in the IQM.
+    Trials of the same configuration share its runs. A run that diverged has no accuracy and counts as 0 in the IQM.
     """
-    runs, trials = runs_of(record), trials_of(record)
-    by_trial = dict(tuple(runs.groupby("trial"))) if len(runs) else {}
+    runs = runs_of(record)
+    by_digest = dict(tuple(runs.groupby("digest"))) if len(runs) else {}
     rows = []
-    for trial in trials.to_dict("records"):
-        own = by_trial.get(trial["trial"], runs.iloc[:0])
-        row = {key: trial[key] for key in ("trial", "state", "value", *record.spec.search) if key in trial}
-        row["modes"] = {mode: int(n) for mode, n in own["failure_mode"].value_counts().items()}
+    for trial in trials_of(record).to_dict("records"):
+        own = by_digest.get(trial["digest"], runs.iloc[:0])
+        row = {key: trial[key] for key in ("trial", "digest", "state", "value", *record.spec.search) if key in trial}
+        row["modes"] = mode_counts(own)
         for prefix, stage in (("search", "search"), ("fresh", "confirm")):
             row |= {f"{prefix}_{key}": value for key, value in _outcome(own[own["stage"] == stage]).items()}
         rows.append(row)
-    return pd.DataFrame(rows, columns=None if rows else ["trial", "state", "value", "fresh_n", "search_n"])
+    return pd.DataFrame(rows, columns=None if rows else ["trial", "digest", "state", "value", *record.spec.search])
 
 
-def leading(record: StudyRecord, table: pd.DataFrame | None = None, top: int = LEADING) -> list[int]:
-    """Trials, best first: the confirmed ones by their mean score on fresh seeds, then the rest by objective value.
+def leading(record: StudyRecord, top: int = LEADING) -> list[int]:
+    """Trials, best first: the confirmed ones by the objective on fresh seeds, then the rest by their value.
 
     Fresh seeds are judged by the study's own criterion, so that no other eyes choose.
     """
-    table = configurations(record) if table is None else table
-    if table.empty:
+    if record.runs.empty or record.trials.empty:
         return []
-    ranked = table[(table["fresh_n"] > 0) | table["value"].notna()]
-    ranked = ranked.assign(confirmed=ranked["fresh_n"] > 0, fresh=ranked["fresh_score"].fillna(-math.inf))
-    ranked = ranked.sort_values(["confirmed", "fresh", "value", "trial"], ascending=[False, False, False, True])
-    return ranked["trial"].head(top).tolist()
+    confirmed = [row["trial"] for row in confirmed_table(record)]
+    digests = record.trials.set_index("trial")["digest"]
+    taken = set(digests.reindex(confirmed))
+    rest = [row.trial for row in best_trials(record.trials, top + len(taken)).itertuples() if row.digest not in taken]
+    return [int(trial) for trial in (*confirmed, *rest)][:top]
 
 
-def mode_counts(runs: pd.DataFrame) -> pd.DataFrame:
-    """failure_mode, runs, share, low, high: one row per mode that occurs."""
-    counts = runs["failure_mode"].value_counts()
-    rows = [
-        {"failure_mode": mode, "runs": int(counts[mode]), **_share(int(counts[mode]), int(counts.sum()))}
-        for mode in MODES
-        if mode in counts
-    ]
-    return pd.DataFrame(rows, columns=["failure_mode", "runs", "share", "low", "high"])
+def modes_by_stage(record: StudyRecord) -> pd.DataFrame:
+    """stage (search | confirm), failure_mode, runs, share, low, high: a row for each mode that occurs in the stage."""
+    rows = []
+    for stage, runs in runs_of(record).groupby("stage", sort=False):
+        for mode, count in mode_counts(runs).items():
+            rows.append({"stage": stage, "failure_mode": mode, "runs": count, **_share(count, len(runs))})
+    return pd.DataFrame(rows, columns=["stage", "failure_mode", "runs", "share", "low", "high"])
 
 
 def runs_of(record: StudyRecord) -> pd.DataFrame:
@@ -108,7 +107,10 @@ def seed_points(record: StudyRecord, trials: list[int]) -> pd.DataFrame:
 
 
 def seed_summary(points: pd.DataFrame) -> pd.DataFrame:
-    """configuration, stage, environment, n, iqm, low, high of `seed_points`; non-finite accuracies count as 0."""
+    """Of `seed_points`: configuration, rank, stage, environment, n, successes (in the target zone), iqm, low, high.
+
+    Accuracies that are not finite count as 0.
+    """
     rows = []
     for (rank, name, stage, environment), group in points.groupby(
         ["rank", "configuration", "stage", "environment"], sort=True
@@ -116,10 +118,10 @@ def seed_summary(points: pd.DataFrame) -> pd.DataFrame:
         centre, low, high = _centre(group["accuracy"], statistics.iqm)
         rows.append(
             {"configuration": name, "rank": rank, "stage": stage, "environment": environment, "n": len(group),
-             "iqm": centre, "low": low, "high": high}
+             "successes": int((group["failure_mode"] == "invariant").sum()), "iqm": centre, "low": low, "high": high}
         )  # fmt: skip
     return pd.DataFrame(
-        rows, columns=["configuration", "rank", "stage", "environment", "n", "iqm", "low", "high"]
+        rows, columns=["configuration", "rank", "stage", "environment", "n", "successes", "iqm", "low", "high"]
     )
 
 
@@ -142,17 +144,21 @@ def curves(record: StudyRecord) -> tuple[pd.DataFrame, pd.DataFrame]:
     lines, bands = [], []
     shared = runs["anneal_epoch"].nunique() <= 1
     for mode, group in runs.groupby("failure_mode"):
-        measured = [_accuracy_curves(run) for run in group.to_dict("records")]
+        measured = [accuracy_curves(run) for run in group.to_dict("records")]
         chosen = np.unique(np.linspace(0, len(measured) - 1, min(LINES, len(measured))).round().astype(int))
         for index in chosen:
             run = measured[index]
             for environment in ("train", "test"):
+                line = pd.DataFrame({"epoch": run["epoch"], "accuracy": run[environment]})
+                line["since_anneal"] = run["epoch"] - run["anneal_epoch"]
                 lines.append(
-                    pd.DataFrame(
-                        {"run": index, "failure_mode": mode, "environment": environment, "epoch": run["epoch"],
-                         "since_anneal": run["epoch"] - run["anneal_epoch"], "anneal_epoch": run["anneal_epoch"],
-                         "accuracy": run[environment], "n": len(measured)}
-                    )  # fmt: skip
+                    line.assign(
+                        run=index,
+                        failure_mode=mode,
+                        environment=environment,
+                        anneal_epoch=run["anneal_epoch"],
+                        n=len(measured),
+                    )
                 )
         if len(measured) > LINES:
             for environment in ("train", "test"):
@@ -180,8 +186,9 @@ def map_marks(record: StudyRecord) -> pd.DataFrame:
 def failure_shares(record: StudyRecord) -> pd.DataFrame:
     """Share of each mode along each searched hyperparameter, over the runs of the search.
 
-    hyperparameter, bin (0, 1, …), label, n, failure_mode, runs, share, low, high. Numbers are cut at their
-    quantiles into BINS bins, choices and numbers of few values stay as they are.
+    hyperparameter, bin (0, 1, …), label, low_edge, high_edge (texts), n, failure_mode, runs, share, low, high.
+    Numbers are cut at their quantiles into BINS bins, choices and numbers of few values stay as they are (their
+    edges are "").
     """
     runs = runs_of(record)
     runs = runs[runs["stage"] == "search"]
@@ -191,17 +198,17 @@ def failure_shares(record: StudyRecord) -> pd.DataFrame:
         if key not in runs or runs.empty:
             continue
         bins, labels = _bins(runs[key])
-        for index, label in enumerate(labels):
+        for index, (label, low_edge, high_edge) in enumerate(labels):
             modes = runs.loc[bins == index, "failure_mode"]
             for mode in present:
                 count = int((modes == mode).sum())
                 rows.append(
-                    {"hyperparameter": key, "bin": index, "label": label, "n": len(modes), "failure_mode": mode,
-                     "runs": count, **_share(count, len(modes))}
+                    {"hyperparameter": key, "bin": index, "label": label, "low_edge": low_edge,
+                     "high_edge": high_edge, "n": len(modes), "failure_mode": mode, "runs": count,
+                     **_share(count, len(modes))}
                 )  # fmt: skip
-    return pd.DataFrame(
-        rows, columns=["hyperparameter", "bin", "label", "n", "failure_mode", "runs", "share", "low", "high"]
-    )
+    columns = ["hyperparameter", "bin", "label", "low_edge", "high_edge", "n", "failure_mode", "runs"]
+    return pd.DataFrame(rows, columns=[*columns, "share", "low", "high"])
 
 
 def importance(record: StudyRecord) -> pd.DataFrame:
@@ -220,17 +227,17 @@ def beginnings(record: StudyRecord) -> pd.DataFrame:
 def progress(record: StudyRecord) -> pd.DataFrame:
     """Every trial in order: trial, state, value, best (so far, of the complete ones), failure_mode (the commonest)."""
     trials, runs = trials_of(record), runs_of(record)
-    table = trials[["trial", "state", "value"]].astype({"value": float}).reset_index(drop=True)
+    table = trials[["trial", "digest", "state", "value"]].astype({"value": float}).reset_index(drop=True)
     table["best"] = table["value"].where(table["state"] == "complete").cummax().ffill()
-    common = runs[runs["stage"] == "search"].groupby("trial")["failure_mode"].agg(_commonest)
-    table["failure_mode"] = table["trial"].map(common)
-    return table
+    common = runs[runs["stage"] == "search"].groupby("digest")["failure_mode"].agg(_commonest)
+    table["failure_mode"] = table["digest"].map(common)
+    return table.drop(columns="digest")
 
 
 def search_and_confirmation(record: StudyRecord) -> pd.DataFrame:
     """Each confirmed configuration, best first: configuration, and for `search` and `fresh` seeds the mean score
     with its bootstrap interval and n: search, search_low, search_high, search_n, fresh, …"""
-    runs = _ranked(record, leading(record, top=1000))
+    runs = _ranked(record, leading(record, top=1_000_000))
     rows = []
     for (_, name), group in runs.groupby(["rank", "configuration"]):
         if not (group["stage"] == "confirm").any():
@@ -280,11 +287,13 @@ def _no_runs(record: StudyRecord) -> pd.DataFrame:
 
 
 def _ranked(record: StudyRecord, trials: list[int]) -> pd.DataFrame:
-    """The runs of some trials, with `rank` (place in the list) and `configuration` (its name)."""
+    """The runs of some trials' configurations, with `rank` (place in the list) and `configuration` (its name)."""
+    digests = trials_of(record).set_index("trial")["digest"].loc[trials]
+    rank = {digest: place for place, digest in enumerate(digests)}
     runs = runs_of(record)
-    runs = runs[runs["trial"].isin(trials)]
-    rank = runs["trial"].map({trial: index for index, trial in enumerate(trials)})
-    return runs.assign(rank=rank, configuration=[f"trial {trial}" for trial in runs["trial"]])
+    runs = runs[runs["digest"].isin(list(rank))]
+    ranks = [rank[digest] for digest in runs["digest"]]
+    return runs.assign(rank=ranks, configuration=[f"trial {trials[place]}" for place in ranks])
 
 
 def _outcome(runs: pd.DataFrame) -> dict[str, Any]:
@@ -328,7 +337,7 @@ def _commonest(modes: pd.Series) -> str:
     return min(counts.index, key=lambda mode: (-counts[mode], MODES.index(mode)))
 
 
-def _accuracy_curves(run: dict[str, Any]) -> dict[str, Any]:
+def accuracy_curves(run: dict[str, Any]) -> dict[str, Any]:
     names = [
         key
         for key, value in run.items()
@@ -366,18 +375,19 @@ def _band(measured: list[dict[str, Any]], environment: str, shared: bool) -> pd.
     )  # fmt: skip
 
 
-def _bins(values: pd.Series) -> tuple[np.ndarray, list[str]]:
-    """The bin of each value, and the bins' labels; -1 where there is no value."""
+def _bins(values: pd.Series) -> tuple[np.ndarray, list[tuple[str, str, str]]]:
+    """The bin of each value (-1 where there is none), and of each bin the label and the edges."""
     numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
     distinct = sorted(values.dropna().unique(), key=None if numeric else str)
     if not numeric or len(distinct) <= BINS:
         index = {value: place for place, value in enumerate(distinct)}
-        labels = [short(value) for value in distinct]
+        labels = [(short(value), "", "") for value in distinct]
         return np.array([index.get(value, -1) for value in values]), labels
     # Quantiles of the distinct values: every trial counts once, however many seeds it has.
     edges = np.unique(np.quantile(np.array(distinct, dtype=float), np.linspace(0, 1, BINS + 1)))
     bins = np.clip(np.searchsorted(edges, values.to_numpy(dtype=float), side="right") - 1, 0, len(edges) - 2)
-    return bins, [f"{short(low)}–{short(high)}" for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    texts = [short(edge) for edge in edges]
+    return bins, [(f"{low}–{high}", low, high) for low, high in itertools.pairwise(texts)]
 
 
 def short(value: Any) -> str:

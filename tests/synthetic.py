@@ -173,6 +173,7 @@ def _curves(
     risen = 1 - np.exp(-epoch / 12)
     after = np.clip(1 - np.exp(-(epoch - run.anneal_epoch) / 15), 0, None)
     gap = np.array([(-0.02 if name == "train1" else 0.02) if name.startswith("train") else 0 for name in names])
+    train, test = (value if math.isfinite(value) else 0.5 for value in (train, test))
     goal = np.array([test if name == "test" else 0.6 if name == "validation" else train for name in names])
     erm = np.array([0.11 if name == "test" else 0.5 if name == "validation" else 0.85 for name in names])
     start = np.full(len(names), 0.5)

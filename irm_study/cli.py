@@ -1,0 +1,306 @@
+"""The commands. Heavy libraries are imported inside them, so that help is there at once."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from irm_study import __version__
+
+if TYPE_CHECKING:
+    from irm_study.records import StudyRecord
+
+app = typer.Typer(
+    add_completion=True,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Search hyperparameters of Invariant Risk Minimization on Colored MNIST, and study their stability over seeds.",
+)
+
+Out = Annotated[Path | None, typer.Option(help="Folder for the results; by default reports/<study name>.")]
+Seeds = Annotated[int | None, typer.Option(min=1, help="Seeds, instead of the file's.")]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Processes to train in; by default one for each core.")]
+Device = Annotated[str, typer.Option(help="Torch device to train on: cpu, cuda, cuda:1, …")]
+DataRoot = Annotated[
+    Path | None, typer.Option(help="Folder with MNIST/raw/…, as torchvision lays it out (or IRM_STUDY_DATA).")
+]
+Storage = Annotated[str | None, typer.Option(help="Optuna storage URL, instead of study.db in the results' folder.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Folder = Annotated[Path, typer.Argument(help="A study's folder, as 'run' made it.", show_default=False)]
+
+
+@app.callback(invoke_without_command=True)
+def about(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        print(f"irm-study {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    study: Annotated[str, typer.Argument(help="A study file, or the name of a shipped study.")] = "quickstart",
+    out: Out = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Trials, instead of the file's.")] = None,
+    seeds: Seeds = None,
+    jobs: Jobs = None,
+    device: Device = "cpu",
+    data_root: DataRoot = None,
+    storage: Storage = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a study, or go on with it: search, confirm the best on fresh seeds, write the page."""
+    from irm_study.config import read_study
+    from irm_study.progress import Display
+    from irm_study.study import kinds, run_study
+
+    given = {key: value for key, value in {"trials": trials, "seeds": seeds}.items() if value is not None}
+    spec = read_study(_study_path(study), kinds(), {"study": given} if given else None)
+    folder = _folder(out, spec.name)
+    settings = _settings(spec.digits, jobs, device, data_root, storage)
+    with Display(quiet) as display:
+        record, trained = run_study(spec, folder, settings, display)
+    _finish(record, trained, as_json)
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="A file with [environments] and [run]; a study's best.toml is one.")],
+    out: Out = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds: 0, 1, …")] = 1,
+    jobs: Jobs = None,
+    device: Device = "cpu",
+    data_root: DataRoot = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train one configuration over seeds, and say how each run ended."""
+    from irm_study.config import read_train
+    from irm_study.progress import Display
+    from irm_study.study import kinds, train_runs
+
+    spec = read_train(_study_path(str(config)), kinds())
+    folder = _folder(out, spec.name)
+    with Display(quiet) as display:
+        settings = _settings(spec.digits, jobs, device, data_root, None)
+        runs, _ = train_runs(spec, range(seeds), folder, settings, display)
+    shown = runs[(runs["digest"] == runs["digest"].iloc[-1]) & (runs["seed"] < seeds)] if len(runs) else runs
+    if as_json:
+        from irm_study.records import finite
+
+        columns = ["seed", "failure_mode", "score", "train_accuracy", "test_accuracy", "evidence", "seconds"]
+        print(json.dumps(finite({"folder": str(folder), "runs": shown[columns].to_dict("records")}), indent=2))
+        return
+    _print_runs(shown)
+    print(f"\n{folder / 'runs.csv'}")
+
+
+@app.command()
+def report(folder: Folder, as_json: AsJson = False) -> None:
+    """Make a study's tables, figures and page again, from its table of runs; trains nothing."""
+    from irm_study.records import write_tables
+    from irm_study.study import load_study, locked, stored_spec
+
+    stored_spec(folder)
+    with locked(folder):
+        record = load_study(folder)
+        write_tables(record)
+    _finish(record, 1, as_json)
+
+
+@app.command()
+def status(folder: Folder, as_json: AsJson = False) -> None:
+    """How far a study has come, also while another process runs it."""
+    from irm_study.records import finite, summary
+    from irm_study.study import holder_of, load_study
+
+    record = load_study(folder)
+    told = summary(record) | {"budget": record.spec.study.trials, "working": holder_of(folder)}
+    if as_json:
+        print(json.dumps(finite(told), indent=2))
+        return
+    state = f"{told['working']} works on it" if told["working"] else "no process works on it"
+    print(f"study {record.spec.name}: {told['trials']} of {told['budget']} trials, {told['runs']} runs; {state}")
+    print("failure modes of the search: " + (_modes(told["failure_modes"]) or "none yet"))
+    if told["best"]:
+        print(f"best so far: {told['best']['value']:.3f} (trial {told['best']['trial']})")
+    for row in told["confirmed"]:
+        print(f"confirmed: {_confirmation(row)}")
+
+
+@app.command()
+def confirm(
+    folder: Folder,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Fresh seeds for each configuration.")] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="How many of the best configurations.")] = None,
+    jobs: Jobs = None,
+    device: Device = "cpu",
+    data_root: DataRoot = None,
+    storage: Storage = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train the best configurations on fresh seeds; an earlier confirmation is extended."""
+    from irm_study.progress import Display
+    from irm_study.study import confirm_study, stored_spec
+
+    spec = stored_spec(folder)
+    given = {key: value for key, value in {"seeds": seeds, "top": top}.items() if value is not None}
+    spec = spec.model_copy(update={"confirm": spec.confirm.model_copy(update=given)})
+    settings = _settings(spec.digits, jobs, device, data_root, storage)
+    with Display(quiet) as display:
+        record, trained = confirm_study(spec, folder, settings, display)
+    _finish(record, trained, as_json)
+
+
+def main() -> None:
+    """The entry point: a user's mistake is one message and status 2, failed work is status 1."""
+    from irm_study.config import ConfigError
+
+    try:
+        app(standalone_mode=False)
+    except ConfigError as error:
+        _fail(str(error), 2)
+    except typer.Exit as ended:
+        sys.exit(ended.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        print(f"\ninterrupted; what was trained is kept. To go on:\n  {_again()}", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        _explain(error)
+
+
+def _explain(error: Exception) -> None:
+    if hasattr(error, "show") and hasattr(error, "exit_code"):  # typer's own: a command line that is wrong
+        error.show()
+        sys.exit(error.exit_code)
+    if type(error).__name__ == "DigitsError":
+        _fail(str(error), 2)
+    if type(error).__name__ == "ExecutionError":
+        _fail(str(error), 1)
+    raise error
+
+
+def _fail(message: str, status: int) -> None:
+    print(f"irm-study: {message}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _again() -> str:
+    import shlex
+
+    return shlex.join(["irm-study", *sys.argv[1:]])
+
+
+def _study_path(study: str) -> Path:
+    """A file, or a study that is shipped with the package."""
+    from irm_study.config import ConfigError
+
+    path = Path(study)
+    if path.exists() or path.suffix or path.name != study:
+        return path
+    shipped = _shipped()
+    if study not in shipped:
+        raise ConfigError(f"{study}: neither a file nor a shipped study; those are: {', '.join(sorted(shipped))}")
+    return shipped[study]
+
+
+def _shipped() -> dict[str, Path]:
+    here = Path(__file__).parent
+    for folder in (here / "studies", here.parent / "studies"):
+        if folder.is_dir():
+            return {path.stem: path for path in folder.glob("*.toml")}
+    return {}
+
+
+def _folder(out: Path | None, name: str) -> Path:
+    """Where results go: a study's name may hold anything, a folder's name may not."""
+    import re
+
+    if out is not None:
+        return out
+    safe = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "study"
+    return Path("reports") / safe
+
+
+def _settings(digits: str, jobs: int | None, device: str, data_root: Path | None, storage: str | None) -> Any:
+    """How to run; digits are looked for here once, so that what is missing is said before any work."""
+    import torch
+
+    from irm_study.config import ConfigError
+    from irm_study.digits import load_digits
+    from irm_study.execution import available_cores
+    from irm_study.study import Settings
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"--device {device}: torch cannot use it: {str(error).splitlines()[0]}") from None
+    root = None if data_root is None else str(data_root)
+    load_digits(digits, root)
+    jobs = jobs or (available_cores() if device == "cpu" else 1)
+    return Settings(jobs=jobs, device=device, data_root=root, storage=storage)
+
+
+def _finish(record: StudyRecord, trained: int, as_json: bool) -> None:
+    """The page, and the closing summary."""
+    from irm_study.records import finite, summary
+    from irm_study.report import write_report
+
+    page = record.folder / "report.html"
+    if trained or not page.exists():
+        write_report(record)
+    told = summary(record)
+    if as_json:
+        print(json.dumps(finite(told | {"page": str(page)}), indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"Study {record.spec.name}", title_justify="left", show_header=False)
+    table.add_row("trials, runs", f"{told['trials']}, {told['runs']}")
+    table.add_row("failure modes of the search", _modes(told["failure_modes"]))
+    if told["best"]:
+        value = f"{record.spec.study.criterion} {told['best']['value']:.3f} (trial {told['best']['trial']})"
+        table.add_row("best in the search", value)
+        table.add_row("its hyperparameters", _parameters(told["best"]["parameters"]))
+    for row in told["confirmed"]:
+        table.add_row(f"confirmed: trial {row['trial']}", _confirmation(row))
+    Console().print(table, markup=False)
+    print(f"page: {page}")
+
+
+def _print_runs(runs: Any) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("seed", "failure mode", "train", "test", "seconds", "evidence")
+    for row in runs.to_dict("records"):
+        table.add_row(
+            str(row["seed"]), row["failure_mode"], f"{row['train_accuracy']:.3f}", f"{row['test_accuracy']:.3f}",
+            f"{row['seconds']:.1f}", row["evidence"],
+        )  # fmt: skip
+    Console().print(table)
+
+
+def _modes(counts: dict[str, int]) -> str:
+    return ", ".join(f"{mode} {count}" for mode, count in counts.items())
+
+
+def _parameters(parameters: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in parameters.items()
+    )
+
+
+def _confirmation(row: dict[str, Any]) -> str:
+    return (
+        f"in the target zone on {row['successes']} of {row['seeds']} fresh seeds "
+        f"(95% interval {row['low']:.2f} to {row['high']:.2f}); mean train {row['train_accuracy']:.3f}, "
+        f"test {row['test_accuracy']:.3f}"
+    )

@@ -1,0 +1,549 @@
+"""The study: Optuna's side, by ask and tell, and the driver that is the only writer.
+
+`run_study` opens a study or goes on with it, asks for configurations, has their runs trained, writes
+them, judges them, and tells Optuna one number a trial; then it confirms the best on fresh seeds. A run
+that is in the table already is never trained again, and every ask depends on the trials finished
+before it alone, so that an interrupted study equals an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import json
+import os
+import platform
+import shlex
+import socket
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Protocol
+
+import filelock
+import optuna
+import pandas as pd
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState
+
+from irm_study import records
+from irm_study.config import (
+    ConfigError,
+    Kinds,
+    Range,
+    RunConfig,
+    StudySpec,
+    TrainSpec,
+    changed_fields,
+    is_whole,
+    read_stored_study,
+    run_digest,
+    study_digest,
+    study_toml,
+    train_toml,
+)
+from irm_study.execution import Batch, Workers, split
+from irm_study.records import StudyRecord
+
+FRESH_SEEDS_FROM = 1000
+"""Confirmation takes its seeds from here on, leaving out any that the search names."""
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a study is run, as opposed to what it is."""
+
+    jobs: int = 1
+    device: str = "cpu"
+    data_root: str | None = None
+    storage: str | None = None
+
+
+class Watcher(Protocol):
+    """Told what happens, to show it."""
+
+    def begin(self, stage: str, trials: int, runs: int, runs_done: int) -> None: ...
+    def runs_finished(self, rows: Sequence[Mapping[str, Any]]) -> None: ...
+    def trial_finished(self, trial: int, value: float, best: float) -> None: ...
+
+
+def kinds() -> Kinds:
+    """The names that a study file may use, from the dictionaries that hold what they mean."""
+    from irm_study.criteria import AGGREGATES, CRITERIA
+    from irm_study.models import ACTIVATIONS, MODELS
+    from irm_study.penalties import PENALTIES
+    from irm_study.ramps import RAMPS
+
+    return {
+        "model": MODELS.keys(),
+        "activation": ACTIVATIONS.keys(),
+        "penalty": PENALTIES.keys(),
+        "ramp": RAMPS.keys(),
+        "stop": ("none",),
+        "criterion": CRITERIA.keys(),
+        "aggregate": AGGREGATES.keys(),
+    }
+
+
+def run_study(spec: StudySpec, folder: Path, settings: Settings, watcher: Watcher) -> tuple[StudyRecord, int]:
+    """Run a study to its end, or what is left of it; returns its record and how many runs were trained.
+
+    Raises ConfigError when the folder holds another study, or another driver has it.
+    """
+    with locked(folder):
+        _claim(folder, spec)
+        driver = Driver(folder, spec, settings, watcher)
+        with Workers(settings.jobs) as workers:
+            driver.search(workers)
+            driver.confirm(workers)
+        return driver.record(), driver.trained
+
+
+def confirm_study(spec: StudySpec, folder: Path, settings: Settings, watcher: Watcher) -> tuple[StudyRecord, int]:
+    """Confirm the best trials so far on spec.confirm's seeds, training only what is missing."""
+    with locked(folder):
+        driver = Driver(folder, spec, settings, watcher)
+        with Workers(settings.jobs) as workers:
+            driver.confirm(workers)
+        return driver.record(), driver.trained
+
+
+def train_runs(
+    spec: TrainSpec, seeds: Sequence[int], folder: Path, settings: Settings, watcher: Watcher
+) -> tuple[pd.DataFrame, int]:
+    """Train one configuration; its runs join the table in the folder. Returns the table, judged, and the
+    number of runs trained."""
+    with locked(folder):
+        if (folder / "study.toml").exists():
+            raise ConfigError(f"{folder}: holds a study; 'train' needs a folder of its own: name one with --out")
+        stored = records.read_parts(folder, spec.environments)
+        digest = run_digest(spec.digits, spec.environments, spec.run)
+        have = set(stored.loc[stored["digest"] == digest, "seed"])
+        missing = [seed for seed in seeds if seed not in have]
+        watcher.begin("train", 1, len(seeds), len(seeds) - len(missing))
+        with Workers(settings.jobs) as workers:
+            for part in split(missing, settings.jobs) if missing else []:
+                workers.submit(_batch(spec, settings, spec.run, part, ("train", 0)))
+            while workers.pending:
+                for batch, curves in workers.finished():
+                    rows = _rows(batch, curves, digest)
+                    records.write_part(folder, rows, spec.environments)
+                    watcher.runs_finished([
+                        row | records.judge(spec.run, each, spec.environments, "oracle_min")
+                        for row, each in zip(rows, curves, strict=True)
+                    ])
+        runs = records.judged_runs(
+            records.read_parts(folder, spec.environments), spec.name, spec.environments, "oracle_min"
+        )
+        records.write_runs_csv(folder, runs)
+        records.write_text(folder / "train.toml", train_toml(spec, "The configuration last trained here."))
+        return runs, len(missing)
+
+
+def load_study(folder: str | Path) -> StudyRecord:
+    """A study's record from its folder: for `irm-study report`, and for notebooks.
+
+    Raises ConfigError when the folder holds no study.
+    """
+    folder = Path(folder)
+    spec = stored_spec(folder)
+    runs = records.judged_runs(
+        records.read_parts(folder, spec.environments), spec.name, spec.environments, spec.study.criterion
+    )
+    return StudyRecord(
+        folder=folder,
+        spec=spec,
+        runs=runs,
+        trials=_trials(folder, spec, runs),
+        importance=_stored_summary(folder).get("importance") or {},
+        provenance=_stored_summary(folder).get("provenance") or {},
+    )
+
+
+def stored_spec(folder: Path) -> StudySpec:
+    """The study that a folder holds."""
+    if not (folder / "study.toml").is_file():
+        raise ConfigError(f"{folder}: holds no study (no study.toml); 'irm-study run' makes one")
+    return read_stored_study(folder / "study.toml")
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """The folder for this driver alone. The system frees the lock when a process ends, however it ends."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder / ".lock")
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        holder = _read_holder(folder)
+        raise ConfigError(f"{folder}: another process works on this study ({holder}); wait for it, or stop it") from None
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be written: {error.strerror or error}") from None
+    try:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        (folder / ".holder").write_text(f"process {os.getpid()} on {socket.gethostname()}, since {now}")
+        yield
+    finally:
+        (folder / ".holder").unlink(missing_ok=True)
+        lock.release()
+
+
+def holder_of(folder: Path) -> str | None:
+    """Who works on the study in a folder; None when nobody does."""
+    if not (folder / ".lock").exists():
+        return None
+    try:
+        with filelock.FileLock(folder / ".lock").acquire(timeout=0):
+            return None
+    except filelock.Timeout:
+        return _read_holder(folder)
+    except OSError:
+        return None
+
+
+@dataclass
+class Driver:
+    """The one process that asks, has trained, writes, judges and tells."""
+
+    folder: Path
+    spec: StudySpec
+    settings: Settings
+    watcher: Watcher
+    trained: int = 0
+    scored: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
+    """What the judges said of every run that is in the table, by (digest, seed)."""
+
+    def __post_init__(self) -> None:
+        self.runs = records.judged_runs(
+            records.read_parts(self.folder, self.spec.environments),
+            self.spec.name, self.spec.environments, self.spec.study.criterion,
+        )  # fmt: skip
+        for row in self.runs.to_dict("records"):
+            self.scored[row["digest"], row["seed"]] = row
+        self.study = _open_storage(self.spec, self.folder, self.settings.storage)
+        self.points = _grid(self.spec) if self.spec.study.sampler == "grid" else None
+
+    # Search
+
+    def search(self, workers: Workers) -> None:
+        """Ask, train and tell until the budget is spent.
+
+        Trials are told in the order in which they were asked, and a new one is asked only when all but
+        the last `window` are told: what the sampler knows then depends on no worker's speed.
+        """
+        self._retry_interrupted()
+        seeds = self.spec.study.seed_list
+        budget = self.spec.study.trials if self.points is None else min(self.spec.study.trials, len(self.points))
+        finished = self._count(*FINISHED)
+        window = max(1, -(-self.settings.jobs // len(seeds)))
+        done = sum(row["stage"] == "search" for row in self.scored.values())
+        self.watcher.begin("search", budget, budget * len(seeds), min(done, budget * len(seeds)))
+        asked: list[tuple[optuna.Trial, RunConfig, str]] = []
+        while finished < budget:
+            while len(asked) < min(window, budget - finished):
+                asked.append(self._ask(workers))
+            while not self._is_trained(asked[0][2], seeds):
+                self._collect(workers)
+            trial, _, digest = asked.pop(0)
+            self._tell(trial, digest)
+            finished += 1
+
+    def _ask(self, workers: Workers) -> tuple[optuna.Trial, RunConfig, str]:
+        number = self._count(*FINISHED, TrialState.RUNNING)
+        self.study.sampler = _sampler(self.spec, number)
+        waiting = self._count(TrialState.WAITING)
+        if self.points is not None and not waiting:
+            self.study.enqueue_trial(self.points[number])
+        trial = self.study.ask()
+        config = self.spec.configure(_suggest(trial, self.spec.search))
+        digest = run_digest(self.spec.digits, self.spec.environments, config)
+        number = trial.user_attrs.get("trial", number)
+        trial.set_user_attr("trial", number)
+        trial.set_user_attr("digest", digest)
+        missing = [seed for seed in self.spec.study.seed_list if (digest, seed) not in self.scored]
+        self._submit(workers, config, missing, "search", number, parts=self.settings.jobs)
+        return trial, config, digest
+
+    def _tell(self, trial: optuna.Trial, digest: str) -> None:
+        runs = pd.DataFrame([self.scored[digest, seed] for seed in self.spec.study.seed_list])
+        value = records.aggregate(runs, self.spec)
+        shown = ["seed", "failure_mode", "score", "train_accuracy_min", "test_accuracy"]
+        trial.set_user_attr("failure_modes", records.mode_counts(runs))
+        trial.set_user_attr("seeds", records.finite(runs[shown].to_dict("records")))
+        self.study.tell(trial, value)
+        self.watcher.trial_finished(trial.user_attrs["trial"], value, self.study.best_value)
+
+    def _retry_interrupted(self) -> None:
+        """Trials that a killed driver left running are given up and asked again with what they had.
+
+        A kill between the two steps loses nothing: what was not enqueued is asked anew, and an ask
+        depends on finished trials alone.
+        """
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            self.study.tell(trial.number, state=TrialState.FAIL)
+            self.study.enqueue_trial(trial.params, user_attrs=trial.user_attrs | {"retry_of": trial.number})
+
+    def _count(self, *states: TrialState) -> int:
+        return len(self.study.get_trials(deepcopy=False, states=states))
+
+    # Confirmation
+
+    def confirm(self, workers: Workers) -> None:
+        """Train the best configurations on seeds that the search never saw."""
+        trials = _trials(self.folder, self.spec, self._judged(), self.study)
+        chosen = records.best_trials(trials, self.spec.confirm.top)
+        seeds = fresh_seeds(self.spec)
+        wanted = []
+        for trial, digest in zip(chosen["trial"], chosen["digest"], strict=True):
+            row = next(row for (known, _), row in self.scored.items() if known == digest)
+            missing = [seed for seed in seeds if (digest, seed) not in self.scored]
+            wanted.append((int(trial), records.config_of(row), missing))
+        total = len(chosen) * len(seeds)
+        missing_count = sum(len(missing) for *_, missing in wanted)
+        self.watcher.begin("confirm", len(chosen), total, total - missing_count)
+        for trial, config, missing in wanted:
+            rounds = -(-len(missing) // (4 * self.settings.jobs))
+            self._submit(workers, config, missing, "confirm", trial, parts=rounds * self.settings.jobs)
+        while workers.pending:
+            self._collect(workers)
+
+    # Both
+
+    def _submit(
+        self, workers: Workers, config: RunConfig, seeds: Sequence[int], stage: str, trial: int, parts: int
+    ) -> None:
+        if seeds:
+            for part in split(seeds, parts):
+                workers.submit(_batch(self.spec, self.settings, config, part, (stage, trial)))
+
+    def _collect(self, workers: Workers) -> None:
+        """Write and judge the batches that are finished."""
+        for batch, curves in workers.finished():
+            digest = run_digest(batch.digits, batch.environments, batch.configs[0])
+            rows = _rows(batch, curves, digest)
+            records.write_part(self.folder, rows, self.spec.environments)
+            judged = [
+                {"study": self.spec.name, **row}
+                | records.judge(config, each, self.spec.environments, self.spec.study.criterion)
+                for row, config, each in zip(rows, batch.configs, curves, strict=True)
+            ]
+            for row in judged:
+                self.scored[row["digest"], row["seed"]] = row
+            self.trained += len(judged)
+            self.watcher.runs_finished(judged)
+
+    def _is_trained(self, digest: str, seeds: Sequence[int]) -> bool:
+        return all((digest, seed) in self.scored for seed in seeds)
+
+    def _judged(self) -> pd.DataFrame:
+        return pd.DataFrame(list(self.scored.values())) if self.scored else self.runs
+
+    def record(self) -> StudyRecord:
+        """The study as far as it has come; tables and the winner's file are brought up to date."""
+        runs = records.judged_runs(
+            records.read_parts(self.folder, self.spec.environments),
+            self.spec.name, self.spec.environments, self.spec.study.criterion,
+        )  # fmt: skip
+        trials = _trials(self.folder, self.spec, runs, self.study)
+        stored = _stored_summary(self.folder)
+        fresh = self.trained > 0 or not stored
+        record = StudyRecord(
+            self.folder, self.spec, runs, trials,
+            importance=_importance(self.study) if fresh else stored.get("importance") or {},
+            provenance=_provenance(self.settings) if fresh else stored.get("provenance") or {},
+        )  # fmt: skip
+        records.write_tables(record)
+        _write_best(record)
+        return record
+
+
+def fresh_seeds(spec: StudySpec) -> list[int]:
+    searched = set(spec.study.seed_list)
+    unseen = (seed for seed in itertools.count(FRESH_SEEDS_FROM) if seed not in searched)
+    return list(itertools.islice(unseen, spec.confirm.seeds))
+
+
+# Optuna
+
+
+def _open_storage(spec: StudySpec, folder: Path, storage: str | None) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna.create_study(
+        storage=storage or f"sqlite:///{(folder / 'study.db').resolve()}",
+        study_name=spec.name,
+        direction="maximize",
+        load_if_exists=True,
+    )
+
+
+def _sampler(spec: StudySpec, number: int) -> BaseSampler:
+    """The sampler for one ask, its randomness from the study's seed and the number of trials before it:
+    a sampler's random state is not stored, so one that lives on would repeat itself after a resume."""
+    seed = int.from_bytes(hashlib.sha256(f"{spec.study.sampler_seed}, {number}".encode()).digest()[:4], "little")
+    return TPESampler(seed=seed) if spec.study.sampler == "tpe" else RandomSampler(seed=seed)
+
+
+def _suggest(trial: optuna.Trial, search: Mapping[str, Range | tuple[Any, ...]]) -> dict[str, Any]:
+    values = {}
+    for key, entry in search.items():
+        if not isinstance(entry, Range):
+            values[key] = trial.suggest_categorical(key, entry)
+        elif is_whole(key):
+            values[key] = trial.suggest_int(key, int(entry.low), int(entry.high), log=entry.log)
+        else:
+            values[key] = trial.suggest_float(key, entry.low, entry.high, log=entry.log)
+    return values
+
+
+def _grid(spec: StudySpec) -> list[dict[str, Any]]:
+    return [dict(zip(spec.search, values, strict=True)) for values in itertools.product(*spec.search.values())]
+
+
+def _trials(
+    folder: Path, spec: StudySpec, runs: pd.DataFrame, study: optuna.Study | None = None
+) -> pd.DataFrame:
+    """Trials as Optuna knows them, their values from the runs; from the runs alone where the storage is away."""
+    if study is None:
+        if not (folder / "study.db").is_file():
+            return records.trials_from_runs(runs, spec)
+        study = _open_storage(spec, folder, None)
+    values = {
+        digest: records.aggregate(group, spec)
+        for digest, group in runs[runs["seed"].isin(spec.study.seed_list)].groupby("digest")
+    }
+    states = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.RUNNING: "running"}
+    rows = []
+    for trial in study.get_trials(deepcopy=False, states=tuple(states)):
+        digest = trial.user_attrs.get("digest")
+        if digest is None:
+            continue
+        finished = trial.state in FINISHED
+        rows.append({
+            "trial": trial.user_attrs["trial"],
+            "digest": digest,
+            "state": states[trial.state],
+            "value": values.get(digest, float("nan")) if finished else float("nan"),
+            **trial.params,
+        })
+    columns = ["trial", "digest", "state", "value", *spec.search]
+    return pd.DataFrame(rows, columns=columns).sort_values("trial", kind="stable").reset_index(drop=True)
+
+
+def _importance(study: optuna.Study) -> dict[str, float]:
+    """Share of the objective's variation by hyperparameter (PED-ANOVA); empty where it cannot be told."""
+    complete: list[FrozenTrial] = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if len({trial.value for trial in complete}) < 2:
+        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return {key: float(share) for key, share in optuna.importance.get_param_importances(study).items()}
+        except (ValueError, RuntimeError):
+            return {}
+
+
+# The folder
+
+
+def _claim(folder: Path, spec: StudySpec) -> None:
+    """Make the folder this study's; raise ConfigError when it holds another one."""
+    path = folder / "study.toml"
+    if path.exists():
+        stored = read_stored_study(path)
+        if study_digest(stored) != study_digest(spec):
+            changes = "\n".join(f"  {change}" for change in changed_fields(stored, spec))
+            raise ConfigError(
+                f"{folder}: holds study {stored.name!r} made by another study file; changed since then:\n{changes}\n"
+                "  give the new study another name, or another folder with --out"
+            )
+    elif (folder / "runs").exists():
+        raise ConfigError(f"{folder}: holds runs of 'train'; a study needs a folder of its own: name one with --out")
+    records.write_text(path, study_toml(spec))
+
+
+def _batch(
+    spec: StudySpec | TrainSpec, settings: Settings, config: RunConfig, seeds: Sequence[int], tag: tuple[str, int]
+) -> Batch:
+    return Batch(
+        configs=(config,) * len(seeds),
+        seeds=tuple(seeds),
+        digits=spec.digits,
+        environments=spec.environments,
+        data_root=settings.data_root,
+        device=settings.device,
+        tag=tag,
+    )
+
+
+def _rows(batch: Batch, curves: Sequence[Any], digest: str) -> list[dict[str, Any]]:
+    stage, trial = batch.tag
+    return [
+        records.run_row(stage, trial, seed, digest, config, each, batch.device)
+        for seed, config, each in zip(batch.seeds, batch.configs, curves, strict=True)
+    ]
+
+
+def _write_best(record: StudyRecord) -> None:
+    confirmed = records.confirmed_table(record)
+    if not confirmed:
+        return
+    best = confirmed[0]
+    row = record.runs[record.runs["digest"] == best["digest"]].iloc[0]
+    spec = TrainSpec.model_construct(
+        name=f"{record.spec.name}-best", digits=record.spec.digits, environments=record.spec.environments,
+        run=records.config_of(row.to_dict()),
+    )  # fmt: skip
+    comment = (
+        f"The winner of a study, confirmed on {best['seeds']} seeds that its search never saw: in the target zone in "
+        f"{best['successes']} of them,\n95% interval of the rate {best['low']:.3f} to {best['high']:.3f} (Wilson).\n"
+        f"Train it with: irm-study train {shlex.quote(str(record.folder / 'best.toml'))}"
+    )
+    records.write_text(record.folder / "best.toml", train_toml(spec, comment))
+
+
+def _provenance(settings: Settings) -> dict[str, Any]:
+    packages = ("irm-study", "torch", "optuna", "numpy", "pandas")
+    return {
+        "command": shlex.join(["irm-study", *sys.argv[1:]]),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in packages},
+        "machine": f"{platform.system()} {platform.machine()}, {_processor()}, {os.cpu_count()} cores",
+        "device": settings.device,
+        "jobs": settings.jobs,
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "unknown processor"
+
+
+def _stored_summary(folder: Path) -> dict[str, Any]:
+    try:
+        return json.loads((folder / "summary.json").read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def _read_holder(folder: Path) -> str:
+    try:
+        return (folder / ".holder").read_text()
+    except OSError:
+        return "unknown"
