@@ -48,14 +48,15 @@ MODE_MARKERS = {
 
 MODE_HATCHES = {
     "invariant": "",
-    "relapsed": "ooo",
-    "partial": "...",
-    "memorised": "++++",
-    "erm_like": "////",
+    "relapsed": "||||",
+    "partial": "//",
+    "memorised": "+++",
+    "erm_like": "/////",
     "anti_colour": "\\\\\\\\",
     "collapsed": "xxxx",
     "diverged": "----",
 }
+"""Of straight lines alone: hatches of circles weigh half a megabyte in an SVG."""
 
 MODE_NAMES = {mode: mode.replace("_", "-").replace("erm", "ERM") for mode in MODE_COLOURS}
 

@@ -156,7 +156,7 @@ def verdict(record: StudyRecord, best: dict[str, Any] | None) -> str:
         runs = record.runs[(record.runs["digest"] == best["digest"]) & (record.runs["stage"] == "confirm")]
         mode, count = next(iter(runs["failure_mode"].value_counts().items()))
         return (
-            f"Nothing here works: {subject} reached the target zone on none of {fresh} ({interval}); "
+            f"No working configuration found: {subject} reached the target zone on none of {fresh} ({interval}); "
             f"{count} of them ended {MODE_NAMES[mode]}."
         )
     if best["fresh_low"] >= 0.8:
@@ -248,8 +248,8 @@ def describe(record: StudyRecord) -> list[Picture]:
         ),
         Picture(
             "failure_map", "Failure map", fail,
-            "Where in (penalty weight, anneal epoch) runs end how. Each cluster is a trial, each mark one of its seeds: "
-            "a cluster of one colour is a configuration whose outcome the seed does not change.",
+            "Where in (penalty weight, anneal epoch) runs end how. Each cluster is a trial, each mark one of its "
+            "seeds: a cluster of one colour is a configuration whose outcome the seed does not change.",
             conclude_map(marks), (marks,),
         ),
         Picture(
@@ -413,7 +413,7 @@ def conclude_confirmation(scores: pd.DataFrame) -> str:
     if not math.isfinite(row["search"]):
         return f"{row['configuration'].capitalize()} scored {row['fresh']:.3f} on {row['fresh_n']} fresh seeds."
     change = row["fresh"] - row["search"]
-    moved = "fell" if change < 0 else "rose"
+    moved = "fell" if change < 0 else "rose" if change > 0 else "stayed, going"
     note = " Some fall is expected, because the search picked the luckiest." if change < 0 else ""
     return (
         f"The mean score of {row['configuration']} {moved} from {row['search']:.3f} (n = {row['search_n']}) to "
@@ -556,7 +556,8 @@ def trial_toml(spec: StudySpec, row: dict[str, Any]) -> tuple[str, str]:
 
 def _run_details(run: dict[str, Any], points: int, explanations: dict[str, int]) -> list[Any]:
     measured = tables.accuracy_curves(run)
-    kept = np.unique(np.linspace(0, len(measured["epoch"]) - 1, min(points, len(measured["epoch"]))).round()).astype(int)
+    length = len(measured["epoch"])
+    kept = np.unique(np.linspace(0, length - 1, min(points, length)).round().astype(int))
     numbers = [run[key] for key in ("score", "train_accuracy_min", "test_accuracy", "heldout_accuracy")]
     return [
         int(run["seed"]), int(run["stage"] == "confirm"), run["failure_mode"], int(run["failure_since"]),

@@ -1,0 +1,135 @@
+"""The small functions that a study file names: ramps, penalties, models."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from irm_study.config import RunConfig
+from irm_study.environments import stream
+from irm_study.models import MODELS
+from irm_study.penalties import PENALTIES, irmv1, irmv1_split, signed_gradients, vrex, vrex_difference, vrex_sample
+from irm_study.ramps import RAMPS, penalty_weights
+
+RAMPED = RunConfig(epochs=100, anneal_epoch=20, ramp_epochs=40, penalty_weight=5000.0)
+
+
+@pytest.mark.parametrize("ramp", RAMPS)
+@pytest.mark.parametrize(("initial", "full"), [(1.0, 5000.0), (0.0, 5000.0), (1.0, 0.0)])
+def test_every_ramp_goes_from_the_initial_to_the_full_weight_without_turning_back(ramp, initial, full):
+    config = RAMPED.model_copy(update={"ramp": ramp, "initial_weight": initial, "penalty_weight": full})
+    weights = penalty_weights(config)
+    assert weights.shape == (100,)
+    assert (weights[:20] == initial).all()
+    np.testing.assert_allclose(weights[59:], full, rtol=1e-9, atol=1e-9)
+    assert (np.diff(weights) * np.sign(full - initial) >= -1e-9).all()
+
+
+@pytest.mark.parametrize("ramp", RAMPS)
+def test_a_ramp_over_one_epoch_is_the_step(ramp):
+    config = RAMPED.model_copy(update={"ramp": ramp, "ramp_epochs": 1})
+    step = penalty_weights(RAMPED.model_copy(update={"ramp": "step"}))
+    np.testing.assert_allclose(penalty_weights(config), step, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("ramp", "halfway"),
+    [
+        ("linear", (1 + 5000) / 2),
+        ("power", 1 + 4999 * 0.25),
+        ("exponential", math.sqrt(2 * 5001) - 1),
+        ("cosine", (1 + 5000) / 2),
+        ("sigmoid", (1 + 5000) / 2),
+    ],
+)
+def test_halfway_weights_are_the_closed_forms(ramp, halfway):
+    weights = penalty_weights(RAMPED.model_copy(update={"ramp": ramp}))
+    assert weights[39] == pytest.approx(halfway)
+
+
+def test_the_power_ramp_is_epoch_to_the_one_point_six():
+    config = RunConfig(epochs=99, anneal_epoch=0, initial_weight=0.0, ramp="power", ramp_exponent=1.6,
+                       ramp_epochs=99, penalty_weight=99**1.6)  # fmt: skip
+    np.testing.assert_allclose(penalty_weights(config), np.arange(1, 100) ** 1.6)
+
+
+def logits_and_labels(environments=2, examples=40, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(3, environments, examples, generator=generator, dtype=torch.float64)
+    labels = (torch.rand(3, environments, examples, generator=generator) < 0.5).double()
+    return logits, labels
+
+
+def dummy_gradient(logits, labels):
+    scale = torch.tensor(1.0, dtype=torch.float64, requires_grad=True)
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(logits * scale, labels)
+    return torch.autograd.grad(loss, scale)[0]
+
+
+def test_the_signed_gradient_is_autograds():
+    logits, labels = logits_and_labels()
+    expected = [[dummy_gradient(logits[r, e], labels[r, e]) for e in range(2)] for r in range(3)]
+    torch.testing.assert_close(signed_gradients(logits, labels), torch.tensor(expected, dtype=torch.float64))
+
+
+def test_irmv1_is_the_mean_of_squared_gradients():
+    logits, labels = logits_and_labels(3)
+    expected = [np.mean([float(dummy_gradient(logits[r, e], labels[r, e])) ** 2 for e in range(3)]) for r in range(3)]
+    np.testing.assert_allclose(irmv1(logits, labels), expected)
+
+
+def test_irmv1_split_is_the_product_of_even_and_odd():
+    logits, labels = logits_and_labels()
+    expected = [
+        np.mean([
+            float(dummy_gradient(logits[r, e, 0::2], labels[r, e, 0::2]))
+            * float(dummy_gradient(logits[r, e, 1::2], labels[r, e, 1::2]))
+            for e in range(2)
+        ])
+        for r in range(3)
+    ]  # fmt: skip
+    np.testing.assert_allclose(irmv1_split(logits, labels), expected)
+
+
+def test_vrex_is_zero_when_risks_agree_and_its_definitions_are_four_two_one():
+    logits, labels = logits_and_labels()
+    same = logits[:, :1].expand(-1, 2, -1), labels[:, :1].expand(-1, 2, -1)
+    assert vrex(*same).abs().max() < 1e-15
+    torch.testing.assert_close(vrex_difference(logits, labels), 4 * vrex(logits, labels))
+    torch.testing.assert_close(vrex_sample(logits, labels), 2 * vrex(logits, labels))
+
+
+@pytest.mark.parametrize("penalty", PENALTIES)
+def test_a_penalty_gives_one_number_per_run_and_no_run_disturbs_another(penalty):
+    logits, labels = logits_and_labels()
+    together = PENALTIES[penalty](logits, labels)
+    assert together.shape == (3,)
+    alone = torch.cat([PENALTIES[penalty](logits[r : r + 1], labels[r : r + 1]) for r in range(3)])
+    torch.testing.assert_close(together, alone)
+
+
+def test_the_mlp_starts_xavier_uniform_with_zero_biases():
+    drawn = MODELS["mlp"].initial(RunConfig(hidden=300), (2, 14, 14), stream(0, "initialisation"))
+    bound = math.sqrt(6 / (392 + 300))
+    assert drawn["weight1"].shape == (392, 300)
+    assert np.abs(drawn["weight1"]).max() <= bound
+    assert drawn["weight1"].std() == pytest.approx(bound / math.sqrt(3), rel=0.01)
+    assert not drawn["bias1"].any()
+
+
+@pytest.mark.parametrize(("model", "image"), [("mlp", (2, 14, 14)), ("convnet", (3, 28, 28))])
+def test_a_model_gives_each_run_what_it_gives_it_alone(model, image):
+    config = RunConfig(model=model, hidden=16, layers=1)
+    drawn = [MODELS[model].initial(config, image, stream(seed, "initialisation")) for seed in range(3)]
+    parameters = {name: torch.from_numpy(np.stack([each[name] for each in drawn])) for name in drawn[0]}
+    images = torch.rand(3, 5, *image, generator=torch.Generator().manual_seed(1))
+    together = MODELS[model].logits(config, parameters, images)
+    assert together.shape == (3, 5)
+    for run in range(3):
+        alone = MODELS[model].logits(
+            config, {name: value[run : run + 1] for name, value in parameters.items()}, images[run : run + 1]
+        )
+        torch.testing.assert_close(together[run : run + 1], alone, atol=1e-5, rtol=1e-5)
