@@ -12,13 +12,16 @@ import typer
 from irm_study import __version__
 
 if TYPE_CHECKING:
+    from irm_study.config import StudySpec, TrainSpec
     from irm_study.records import StudyRecord
+    from irm_study.study import Settings
 
 app = typer.Typer(
     add_completion=True,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Search hyperparameters of Invariant Risk Minimization on Colored MNIST, and study their stability over seeds.",
+    help="Search hyperparameters of Invariant Risk Minimization on Colored MNIST, "
+    "and study their stability over seeds.",
 )
 
 Out = Annotated[Path | None, typer.Option(help="Folder for the results; by default reports/<study name>.")]
@@ -60,9 +63,10 @@ def run(
     from irm_study.study import kinds, run_study
 
     given = {key: value for key, value in {"trials": trials, "seeds": seeds}.items() if value is not None}
-    spec = read_study(_study_path(study), kinds(), {"study": given} if given else None)
+    path = _study_path(study)
+    spec = read_study(path, kinds(), {"study": given} if given else None)
     folder = _folder(out, spec.name)
-    settings = _settings(spec.digits, jobs, device, data_root, storage)
+    settings = _settings(spec, path, jobs, device, data_root, storage)
     with Display(quiet) as display:
         record, trained = run_study(spec, folder, settings, display)
     _finish(record, trained, as_json)
@@ -80,16 +84,17 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train one configuration over seeds, and say how each run ended."""
-    from irm_study.config import read_train
+    from irm_study.config import read_train, run_digest
     from irm_study.progress import Display
     from irm_study.study import kinds, train_runs
 
-    spec = read_train(_study_path(str(config)), kinds())
+    path = _study_path(str(config))
+    spec = read_train(path, kinds())
     folder = _folder(out, spec.name)
+    settings = _settings(spec, path, jobs, device, data_root, None)
     with Display(quiet) as display:
-        settings = _settings(spec.digits, jobs, device, data_root, None)
         runs, _ = train_runs(spec, range(seeds), folder, settings, display)
-    shown = runs[(runs["digest"] == runs["digest"].iloc[-1]) & (runs["seed"] < seeds)] if len(runs) else runs
+    shown = runs[(runs["digest"] == run_digest(spec.digits, spec.environments, spec.run)) & (runs["seed"] < seeds)]
     if as_json:
         from irm_study.records import finite
 
@@ -152,7 +157,7 @@ def confirm(
     spec = stored_spec(folder)
     given = {key: value for key, value in {"seeds": seeds, "top": top}.items() if value is not None}
     spec = spec.model_copy(update={"confirm": spec.confirm.model_copy(update=given)})
-    settings = _settings(spec.digits, jobs, device, data_root, storage)
+    settings = _settings(spec, folder / "study.toml", jobs, device, data_root, storage)
     with Display(quiet) as display:
         record, trained = confirm_study(spec, folder, settings, display)
     _finish(record, trained, as_json)
@@ -183,6 +188,8 @@ def _explain(error: Exception) -> None:
         _fail(str(error), 2)
     if type(error).__name__ == "ExecutionError":
         _fail(str(error), 1)
+    if isinstance(error, OSError):  # a full disk, a folder that went away
+        _fail(f"{error.filename or 'the work failed'}: {error.strerror or error}", 1)
     raise error
 
 
@@ -225,15 +232,19 @@ def _folder(out: Path | None, name: str) -> Path:
     if out is not None:
         return out
     safe = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "study"
+    safe = safe.encode()[:200].decode(errors="ignore")  # file systems allow 255 bytes
     return Path("reports") / safe
 
 
-def _settings(digits: str, jobs: int | None, device: str, data_root: Path | None, storage: str | None) -> Any:
-    """How to run; digits are looked for here once, so that what is missing is said before any work."""
+def _settings(
+    spec: StudySpec | TrainSpec, path: Path, jobs: int | None, device: str, data_root: Path | None, storage: str | None
+) -> Settings:
+    """How to run; device, digits and environments are tried here once, so that what is wrong is said before any work."""
     import torch
 
     from irm_study.config import ConfigError
     from irm_study.digits import load_digits
+    from irm_study.environments import build_environments
     from irm_study.execution import available_cores
     from irm_study.study import Settings
 
@@ -242,7 +253,11 @@ def _settings(digits: str, jobs: int | None, device: str, data_root: Path | None
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"--device {device}: torch cannot use it: {str(error).splitlines()[0]}") from None
     root = None if data_root is None else str(data_root)
-    load_digits(digits, root)
+    digits = load_digits(spec.digits, root)
+    try:
+        build_environments(digits, spec.environments, [0])
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from None
     jobs = jobs or (available_cores() if device == "cpu" else 1)
     return Settings(jobs=jobs, device=device, data_root=root, storage=storage)
 
@@ -253,7 +268,8 @@ def _finish(record: StudyRecord, trained: int, as_json: bool) -> None:
     from irm_study.report import write_report
 
     page = record.folder / "report.html"
-    if trained or not page.exists():
+    tables = [record.folder / "summary.json", record.folder / "runs.csv"]
+    if trained or not page.exists() or page.stat().st_mtime_ns < max(path.stat().st_mtime_ns for path in tables):
         write_report(record)
     told = summary(record)
     if as_json:
@@ -261,8 +277,9 @@ def _finish(record: StudyRecord, trained: int, as_json: bool) -> None:
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=f"Study {record.spec.name}", title_justify="left", show_header=False)
+    table = Table(title=Text(f"Study {record.spec.name}"), title_justify="left", show_header=False)
     table.add_row("trials, runs", f"{told['trials']}, {told['runs']}")
     table.add_row("failure modes of the search", _modes(told["failure_modes"]))
     if told["best"]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -36,6 +37,13 @@ class ConfigError(ValueError):
     """The input is wrong. The message says where, what, and what is allowed."""
 
 
+class EntryErrors(ValueError):
+    """What is wrong in a table whose entries have rules of their own: `texts` by key."""
+
+    def __init__(self, texts: Mapping[str, str]):
+        self.texts = texts
+
+
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -47,7 +55,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 class EnvironmentSpec(Section):
     """The joint distributions of image, label and colour that a study trains and tests on."""
 
-    train_flips: tuple[Flip, ...] = Field((0.2, 0.1), min_length=2, max_length=64, strict=False)
+    train_flips: tuple[Flip, ...] = (0.2, 0.1)
     test_flip: Flip = 0.9
     validation_flip: Flip | None = None
     label_noise: Annotated[float, Field(ge=0, lt=0.5)] = 0.25
@@ -62,6 +70,13 @@ class EnvironmentSpec(Section):
     """`two`: red and green; `rgb`: the same with an empty blue; `grey`: colour removed (the oracle)."""
     normalise: bool = False
     """Subtract MNIST's mean 0.1307 and divide by its standard deviation 0.3081 (not the empty blue's mean)."""
+
+    @field_validator("train_flips", mode="before")
+    @classmethod
+    def two_at_least(cls, value: Any) -> tuple[Any, ...]:
+        if not isinstance(value, list | tuple) or not 2 <= len(value) <= 64:
+            raise ValueError(f"needs a list of 2 to 64 flips, one for each training environment; got {shown(value)}")
+        return tuple(value)
 
     @property
     def train_names(self) -> tuple[str, ...]:
@@ -103,6 +118,8 @@ class RunConfig(Section):
     rescale: bool = True
     """Divide the loss by the penalty weight where that is above 1, as the authors do."""
     stop: str = "none"
+    give_up: bool = True
+    """End a run that has diverged, or that has collapsed for good."""
     checkpoint_every: int | None = Field(None, ge=1)
     """Epochs between measurements; left out: a fiftieth of `epochs`."""
 
@@ -119,20 +136,25 @@ class Range(Section):
     high: float | int
     log: bool = False
 
+    @field_validator("low", "high", mode="before")
+    @classmethod
+    def number(cls, value: Any) -> float | int:
+        if type(value) not in (int, float) or (type(value) is float and not math.isfinite(value)):
+            raise ValueError(f"needs a finite number; got {shown(value)}")
+        return value
+
     @model_validator(mode="after")
     def ordered(self) -> Range:
         if self.low > self.high:
-            raise ValueError(f"low must not be above high; got low = {self.low}, high = {self.high}")
+            raise ValueError(f"low must not be above high; got low = {shown(self.low)}, high = {shown(self.high)}")
         if self.log and self.low <= 0:
-            raise ValueError(f"a log range needs low above 0; got low = {self.low}")
+            raise ValueError(f"a log range needs low above 0; got low = {shown(self.low)}")
         return self
 
 
 class StudySection(Section):
     trials: int = Field(12, ge=1, le=1_000_000)
-    seeds: Annotated[int, Field(ge=1, le=10_000)] | Annotated[
-        tuple[Seed, ...], Field(min_length=1, max_length=10_000, strict=False)
-    ] = 4
+    seeds: int | tuple[int, ...] = 4
     criterion: str = "oracle_min"
     aggregate: str = "mean"
     sampler: Literal["tpe", "random", "grid"] = "tpe"
@@ -143,12 +165,19 @@ class StudySection(Section):
     def known_kind(cls, value: str, info: ValidationInfo) -> str:
         return check_kind(info.field_name, value, info)
 
-    @field_validator("seeds")
+    @field_validator("seeds", mode="before")
     @classmethod
-    def distinct(cls, value: int | tuple[int, ...]) -> int | tuple[int, ...]:
-        if isinstance(value, tuple) and len(set(value)) < len(value):
-            raise ValueError(f"seeds must differ from each other; got {list(value)}")
-        return value
+    def number_or_list(cls, value: Any) -> int | tuple[int, ...]:
+        """One message for what pydantic would tell in two, one for each member of the union."""
+        if type(value) is int and 1 <= value <= 10_000:
+            return value
+        if isinstance(value, list | tuple) and 1 <= len(value) <= 10_000:
+            if not all(type(seed) is int and 0 <= seed < 2**32 for seed in value):
+                raise ValueError(f"seeds must be whole numbers in [0, 2**32); got {shown(value)}")
+            if len(set(value)) < len(value):
+                raise ValueError(f"seeds must differ from each other; got {shown(value)}")
+            return tuple(value)
+        raise ValueError(f"needs how many seeds, in [1, 10000], or a list of that many; got {shown(value)}")
 
     @property
     def seed_list(self) -> tuple[int, ...]:
@@ -172,7 +201,7 @@ class TrainSpec(Section):
     def anneals_within_the_epochs(self) -> TrainSpec:
         if self.run.anneal_epoch >= self.run.epochs:
             raise ValueError(
-                f"anneal_epoch must be in [0, epochs = {self.run.epochs}); got {self.run.anneal_epoch}"
+                f"run.anneal_epoch: must be in [0, epochs = {self.run.epochs}); got {self.run.anneal_epoch}"
             )
         check_run(self.environments, self.run)
         return self
@@ -193,19 +222,26 @@ class StudySpec(Section):
     @classmethod
     def searchable(cls, table: Any, info: ValidationInfo) -> dict[str, Range | tuple[Any, ...]]:
         if not isinstance(table, dict):
-            raise ValueError(f"must be a table of ranges and lists of choices; got {table!r}")
-        return {key: search_entry(key, value, info) for key, value in table.items()}
+            raise ValueError(f"must be a table of ranges and lists of choices; got {shown(table)}")
+        entries, wrong = {}, {}
+        for key, value in table.items():
+            try:
+                entries[key] = search_entry(key, value, info)
+            except EntryErrors as error:
+                wrong |= error.texts
+            except ValueError as error:
+                wrong[key] = str(error)
+        if wrong:
+            raise EntryErrors(wrong)
+        return entries
 
     @model_validator(mode="after")
     def consistent(self, info: ValidationInfo) -> StudySpec:
         last_epoch = max(_values(self.search.get("epochs"), self.run.epochs))
         for anneal in _values(self.search.get("anneal_epoch"), self.run.anneal_epoch):
             if anneal >= last_epoch:
-                raise ValueError(
-                    f"search.anneal_epoch: anneal_epoch must be in [0, epochs = {last_epoch}); got {anneal}"
-                    if "anneal_epoch" in self.search
-                    else f"run.anneal_epoch: anneal_epoch must be in [0, epochs = {last_epoch}); got {anneal}"
-                )
+                table = "search" if "anneal_epoch" in self.search else "run"
+                raise ValueError(f"{table}.anneal_epoch: must be in [0, epochs = {last_epoch}); got {anneal}")
         if self.study.sampler == "grid":
             for key, entry in self.search.items():
                 if isinstance(entry, Range):
@@ -243,31 +279,38 @@ def check_kind(field: str, value: str, info: ValidationInfo) -> str:
 
 
 def search_entry(key: str, value: Any, info: ValidationInfo) -> Range | tuple[Any, ...]:
-    """A range or the choices of one hyperparameter, each value checked as [run] would check it."""
+    """A range or the choices of one hyperparameter, each value checked, and of the type, as in [run].
+
+    Raises ValueError, or EntryErrors for what is wrong inside a range.
+    """
     if key not in RunConfig.model_fields:
-        raise ValueError(f"{key}: unknown hyperparameter; one of: {', '.join(RunConfig.model_fields)}")
+        allowed = ", ".join(RunConfig.model_fields)
+        raise ValueError(f"unknown hyperparameter, given as {shown(value)}; one of: {allowed}")
     if isinstance(value, dict):
+        if isinstance(RunConfig.model_fields[key].default, str | bool):
+            raise ValueError(f"needs a list of choices; got a range {shown(value)}")
         try:
-            entry: Range | tuple[Any, ...] = Range.model_validate(value)
+            entry = Range.model_validate(value)
         except ValidationError as error:
-            raise ValueError(f"{key}: {_first_message(error)}") from None
-        values = [entry.low, entry.high]
-        if RunConfig.model_fields[key].annotation is str:
-            raise ValueError(f"{key}: needs a list of choices; got a range")
-    elif isinstance(value, list | tuple):
-        if not value:
-            raise ValueError(f"{key}: a list of choices needs at least one; got []")
-        entry, values = tuple(value), list(value)
-        if len(set(map(repr, values))) < len(values):
-            raise ValueError(f"{key}: choices must differ from each other; got {value}")
-    else:
-        raise ValueError(f"{key}: needs a range {{ low = …, high = … }} or a list of choices; got {value!r}")
-    for each in values:
-        try:
-            RunConfig.model_validate({key: each}, context=info.context)
-        except ValidationError as error:
-            raise ValueError(f"{key}: {_first_message(error)}") from None
-    return entry
+            raise EntryErrors({".".join([key, *path]): text for path, text in _problems(error, Range)}) from None
+        bounds = {end: _as_in_run(key, getattr(entry, end), info, f"{key}.{end}") for end in ("low", "high")}
+        return entry.model_copy(update=bounds)
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"needs a range {{ low = …, high = … }} or a list of choices; got {shown(value)}")
+    if not value:
+        raise ValueError("a list of choices needs at least one; got []")
+    choices = tuple(_as_in_run(key, each, info, key) for each in value)
+    if len(set(choices)) < len(choices):
+        raise ValueError(f"choices must differ from each other; got {shown(value)}")
+    return choices
+
+
+def _as_in_run(key: str, value: Any, info: ValidationInfo, location: str) -> Any:
+    """One value of a hyperparameter, checked as [run] checks it; 10 becomes 10.0 where it is a float."""
+    try:
+        return getattr(RunConfig.model_validate({key: value}, context=info.context), key)
+    except ValidationError as error:
+        raise EntryErrors({location: _problems(error, RunConfig)[0][1]}) from None
 
 
 def is_whole(key: str) -> bool:
@@ -342,7 +385,7 @@ def changed_fields(stored: StudySpec, given: StudySpec) -> list[str]:
     return [
         f"{key}: {before.get(key, 'default')} → {after.get(key, 'default')}"
         for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key)
+        if digest(before.get(key)) != digest(after.get(key))
     ]
 
 
@@ -402,31 +445,47 @@ def _validate(kind: type[Section], data: dict[str, Any], path: Path, kinds: Kind
     try:
         return kind.model_validate(data, context=kinds)
     except ValidationError as error:
-        raise ConfigError("\n".join(f"{path}: {_message(each, kind)}" for each in error.errors())) from None
+        lines = (": ".join([str(path), *filter(None, [".".join(key), text])]) for key, text in _problems(error, kind))
+        raise ConfigError("\n".join(lines)) from None
 
 
-def _first_message(error: ValidationError) -> str:
-    return _message(error.errors()[0], None, with_key=False)
+def _problems(error: ValidationError, kind: type[Section]) -> list[tuple[tuple[str, ...], str]]:
+    """Where and what, of everything that is wrong: a line each."""
+    problems = []
+    for each in error.errors():
+        key = tuple(str(part) for part in each["loc"])
+        value = shown(each.get("input"))
+        match each["type"]:
+            case "extra_forbidden":
+                allowed = ", ".join(_allowed_keys(kind, each["loc"][:-1]))
+                problems.append((key, f"unknown key, given as {value}; one of: {allowed}"))
+            case "missing":
+                problems.append((key, "is needed and not given"))
+            case "model_type":
+                problems.append((key, f"must be a table; got {value}"))
+            case "value_error" if isinstance(each["ctx"]["error"], EntryErrors):
+                texts = each["ctx"]["error"].texts
+                problems += [((*key, entry), text) for entry, text in texts.items()]
+            case "value_error":
+                problems.append((key, str(each["ctx"]["error"])))
+            case _:
+                rule = each["msg"].replace("Input should", "must")
+                problems.append((key, f"{rule[0].lower()}{rule[1:]}; got {value}"))
+    return problems
 
 
-def _message(error: Mapping[str, Any], kind: type[Section] | None, with_key: bool = True) -> str:
-    key = ".".join(str(part) for part in error["loc"] if not str(part).startswith(("constrained", "tuple", "function")))
-    value = error.get("input")
-    shown = repr(value) if len(repr(value)) <= 80 else repr(value)[:77] + "…"
-    match error["type"]:
-        case "extra_forbidden":
-            text = f"unknown key; one of: {', '.join(_allowed_keys(kind, error['loc'][:-1]))}"
-        case "missing":
-            text = "is needed and not given"
-        case "value_error":
-            text = str(error["ctx"]["error"])
-        case _:
-            text = f"{error['msg'][0].lower()}{error['msg'][1:]}; got {shown}"
-    return f"{key}: {text}" if key and with_key else text
+def shown(value: Any) -> str:
+    """A value as a message has it, cut where it is long."""
+    if isinstance(value, tuple):
+        value = list(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # numbers of thousands of digits, tables in tables in tables
+        return f"a {type(value).__name__} too large to show"
+    return text if len(text) <= 80 else text[:77] + "…"
 
 
-def _allowed_keys(kind: type[Section] | None, location: tuple[Any, ...]) -> list[str]:
+def _allowed_keys(kind: type[Section], location: tuple[Any, ...]) -> list[str]:
     for part in location:
-        annotation = kind.model_fields[part].annotation if kind and part in kind.model_fields else None
-        kind = annotation if isinstance(annotation, type) and issubclass(annotation, Section) else None
-    return list(kind.model_fields) if kind else ["low", "high", "log"]
+        kind = kind.model_fields[part].annotation
+    return list(kind.model_fields)

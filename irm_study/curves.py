@@ -24,7 +24,8 @@ class Curves:
     gradient: the signed gradient of the risk with respect to a scale of 1 on the logits; the IRMv1
     penalty is its square. spread: standard deviation of the logits. positive_share: the share of
     examples predicted positive. environments: the names along the last axis.
-    stopped: why the run ended before its last epoch ("" when it did not).
+    stopped: why the run ended before its last epoch ("" when it did not). shared_epochs: how many of its
+    first epochs were trained once for several runs.
     """
 
     environments: tuple[str, ...]
@@ -37,6 +38,7 @@ class Curves:
     positive_share: np.ndarray
     seconds: float = 0.0
     stopped: str = ""
+    shared_epochs: int = 0
 
     @property
     def train(self) -> list[int]:
@@ -81,6 +83,7 @@ def curves_from_row(row: Mapping[str, Any]) -> Curves:
         },
         seconds=float(row["seconds"]),
         stopped=str(row["stopped"]),
+        shared_epochs=int(row["shared_epochs"]),
     )
 
 

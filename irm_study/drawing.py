@@ -103,6 +103,8 @@ STYLE: dict[str, Any] = {
     "axes.axisbelow": True,
     "hatch.linewidth": 0.5,
     "lines.linewidth": 1.1,
+    "figure.constrained_layout.w_pad": 0.06,
+    "figure.constrained_layout.h_pad": 0.05,
 }
 
 

@@ -6,9 +6,12 @@ submitted again. What a batch's curves mean, and where they are stored, is the d
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
-from collections.abc import Iterator, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -54,20 +57,8 @@ def train_batch(batch: Batch, threads: int | None = None) -> list[Curves]:
     )
 
 
-class InProcess(Executor):
-    """Trains where it is called: with `--jobs 1`, and on a GPU."""
-
-    def submit(self, function, /, *arguments, **keywords) -> Future:
-        future: Future = Future()
-        try:
-            future.set_result(function(*arguments, **keywords))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-
 class Workers:
-    """Trains batches on `jobs` local processes of one thread each, or here when jobs is 1."""
+    """Trains batches on `jobs` local processes of one thread each, or here (as on a GPU) when jobs is 1."""
 
     def __init__(self, jobs: int):
         self.jobs = jobs
@@ -82,28 +73,40 @@ class Workers:
             self.executor.shutdown(wait=exception[0] is None, kill_workers=True)
 
     def submit(self, batch: Batch, attempt: int = 1) -> None:
+        if self.jobs == 1:
+            # Trained when its result is asked for: what was trained before it is written by then.
+            self.pending[Future()] = batch, attempt
+            return
         if self.executor is None:
-            self.executor = _local_processes(self.jobs) if self.jobs > 1 else InProcess()
+            self.executor = _local_processes(self.jobs)
         try:
-            future = self.executor.submit(train_batch, batch, 1 if self.jobs > 1 else None)
+            future = self.executor.submit(train_batch, batch, 1)
         except BrokenProcessPool:
             self.executor = _local_processes(self.jobs)
             future = self.executor.submit(train_batch, batch, 1)
         self.pending[future] = batch, attempt
 
     def finished(self) -> Iterator[tuple[Batch, list[Curves]]]:
-        """Wait for at least one of the submitted batches, and yield those that are done."""
+        """Wait for at least one of the submitted batches, and yield those that are done.
+
+        Raises ExecutionError when a batch cannot be trained.
+        """
+        if self.jobs == 1:
+            future = next(iter(self.pending))
+            batch, _ = self.pending.pop(future)
+            yield batch, _result(batch, lambda: train_batch(batch))
+            return
         done, _ = wait(self.pending, return_when=FIRST_COMPLETED)
         again = []
         for future in done:
             batch, attempt = self.pending.pop(future)
             try:
-                curves = future.result()
+                curves = _result(batch, future.result)
             except BrokenProcessPool as error:
                 if attempt == ATTEMPTS:
                     raise ExecutionError(
-                        f"a worker process died {ATTEMPTS} times while training seeds {list(batch.seeds)} of "
-                        f"{batch.configs[0]}: most often memory is short; try fewer --jobs"
+                        f"a worker process died {ATTEMPTS} times while training {_described(batch)}: most often memory "
+                        "is short; try fewer --jobs"
                     ) from error
                 again.append((batch, attempt + 1))
                 continue
@@ -112,11 +115,28 @@ class Workers:
             self.submit(batch, attempt)
 
 
+def _result(batch: Batch, curves: Callable[[], list[Curves]]) -> list[Curves]:
+    """A batch's curves, or why they cannot be had, in one message."""
+    try:
+        return curves()
+    except (RuntimeError, ValueError, MemoryError, OSError) as error:
+        if isinstance(error, BrokenProcessPool):
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ExecutionError(f"training {_described(batch)} failed: {reason}") from error
+
+
+def _described(batch: Batch) -> str:
+    changed = batch.configs[0].model_dump(exclude_defaults=True)
+    values = ", ".join(f"{name} = {value!r}" for name, value in changed.items())
+    return f"seeds {list(batch.seeds)} of the configuration {{ {values} }}"
+
+
 def split(items: Sequence[Any], parts: int) -> list[Sequence[Any]]:
     """Into at most so many parts of nearly one size."""
     parts = max(1, min(parts, len(items)))
     bounds = [round(part * len(items) / parts) for part in range(parts + 1)]
-    return [items[start:stop] for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [items[start:stop] for start, stop in itertools.pairwise(bounds)]
 
 
 def available_cores() -> int:
@@ -127,11 +147,20 @@ def _local_processes(jobs: int) -> Executor:
     return get_reusable_executor(
         max_workers=jobs,
         timeout=600,
-        initializer=_ignore_interrupts,
+        initializer=_begin_worker,
+        initargs=(os.getpid(),),
         env={name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")},
     )
 
 
-def _ignore_interrupts() -> None:
-    """Ctrl-C reaches every process of the terminal; the driver alone decides what ends."""
+def _begin_worker(driver: int) -> None:
+    """Ctrl-C reaches every process of the terminal, and the driver alone decides what ends; but a driver
+    that was killed decides nothing any more, and its workers would train on beside those of the next."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def follow() -> None:
+        while os.getppid() == driver:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()

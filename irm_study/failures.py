@@ -132,9 +132,15 @@ def diverged(now: Moment) -> dict[str, float] | None:
 
 def collapsed(now: Moment) -> dict[str, float] | None:
     """The network says the same of every example."""
-    spread = float(now.train("spread").max())
-    share = float(now.train("positive_share").mean())
-    nll = float(now.train("nll").mean())
+    return collapsed_at(now.curves, now.at)
+
+
+def collapsed_at(curves: Curves, at: int) -> dict[str, float] | None:
+    """The evidence of a collapse at one checkpoint; None where there is none."""
+    train = curves.train
+    spread = float(curves.spread[at, train].max())
+    share = float(curves.positive_share[at, train].mean())
+    nll = float(curves.nll[at, train].mean())
     one_class = max(share, 1 - share)
     if (spread < COLLAPSED_SPREAD or one_class > COLLAPSED_SHARE) and abs(nll - math.log(2)) < COLLAPSED_NLL:
         return {"logit spread": spread, "share of one class": one_class, "train NLL": nll}

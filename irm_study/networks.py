@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import psutil
 import torch
 from torch import Tensor
 
-from irm_study.config import RunConfig
+from irm_study.config import EnvironmentSpec, RunConfig
+from irm_study.digits import Digits
 from irm_study.environments import Environments, Examples, paint, stream
 from irm_study.models import MODELS
 
@@ -55,6 +57,23 @@ def network_for(config: RunConfig, environments: Environments) -> Network:
         and not environments.spec.normalise
     )
     return (SortedMlp if sortable else AutogradNetwork)(config, environments)
+
+
+def runs_in_memory(
+    config: RunConfig, digits: Digits, spec: EnvironmentSpec, device: torch.device | str
+) -> int:
+    """How many runs train side by side in half of the memory that is free; one at least."""
+    phases = digits.phases if spec.resolution == 14 else 1
+    images, side = len(digits.images) * phases, spec.resolution
+    batch = images if config.batch_size is None else config.batch_size * len(spec.train_flips)
+    # Of each example: its image, twice (MLP) or as the convolutions keep it, and each hidden layer's output.
+    maps = 100 * side * side if config.model == "convnet" else 2 * side * side
+    floats = 2 * images * side * side + batch * (maps + (config.layers + 1) * config.hidden)
+    if torch.device(device).type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0]
+    else:
+        free = psutil.virtual_memory().available
+    return max(1, int(free / 2 // (4 * floats)))
 
 
 class AutogradNetwork:

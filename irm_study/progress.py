@@ -55,7 +55,8 @@ class Display:
     # What the driver tells
 
     def begin(self, stage: str, trials: int, runs: int, runs_done: int) -> None:
-        self.stage, self.trials, self.trials_done = stage, trials, 0
+        self.stage, self.trials = stage, trials
+        self.trials_done = trials * runs_done // runs if runs else 0
         self.runs, self.runs_done, self.runs_before = runs, runs_done, runs_done
         self.modes.clear()
         self.started = time.monotonic()
@@ -111,7 +112,8 @@ class Display:
             lines.append(Text.assemble(("failure modes  ", "dim"), modes))
             if self.stage == "search":
                 best = "–" if self.best is None else f"{self.best:.3f}"
-                lines.append(Text.assemble(("trials  ", "dim"), f"{self.trials_done} of {self.trials}", ("   best so far  ", "dim"), best))
+                done = f"{self.trials_done} of {self.trials}"
+                lines.append(Text.assemble(("trials  ", "dim"), done, ("   best so far  ", "dim"), best))
         return Group(*lines)
 
 

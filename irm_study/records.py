@@ -42,7 +42,7 @@ class StudyRecord:
     fields of RunConfig), failure_mode, failure_since (epoch), evidence (text), explanation (text), score,
     train_accuracy (mean over training environments), train_accuracy_min (the lowest), test_accuracy,
     heldout_accuracy, validation_accuracy (NaN without one), train_nll, epochs_trained, stopped (why, or
-    ""), seconds, device, and the list columns of `curves.curve_columns`.
+    ""), shared_epochs, seconds, device, and the list columns of `curves.curve_columns`.
     trials: a row per trial. Columns: trial, digest, state (complete | pruned | running), value
     (objective value; NaN while running), every searched hyperparameter.
     importance: share of the objective's variation by hyperparameter; empty when it cannot be told.
@@ -72,6 +72,7 @@ def run_row(
         **run.model_dump(),
         "epochs_trained": int(curves.epoch[-1]),
         "stopped": curves.stopped,
+        "shared_epochs": curves.shared_epochs,
         "seconds": curves.seconds,
         "device": device,
         **curve_columns(curves),
@@ -85,7 +86,8 @@ def schema(environments: EnvironmentSpec) -> pa.Schema:
     return pa.schema(
         [("stage", pa.string()), ("trial", pa.int64()), ("seed", pa.int64()), ("digest", pa.string())]
         + [(name, types.get(field.annotation, pa.string())) for name, field in RunConfig.model_fields.items()]
-        + [("epochs_trained", pa.int64()), ("stopped", pa.string()), ("seconds", pa.float64()), ("device", pa.string())]
+        + [("epochs_trained", pa.int64()), ("stopped", pa.string()), ("shared_epochs", pa.int64())]
+        + [("seconds", pa.float64()), ("device", pa.string())]
         + [("curve_epoch", pa.list_(pa.int64())), ("curve_penalty_weight", numbers)]
         + [(f"curve_{quantity}_{name}", numbers) for quantity in QUANTITIES for name in environments.names]
     )

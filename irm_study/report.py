@@ -39,8 +39,8 @@ DIGITS = {
     "kmnist": "KMNIST, not MNIST",
 }
 
-CURVE_NUMBERS = 400_000
-"""Points of single runs' curves that a page carries in all; with more runs, each curve gets coarser."""
+CURVE_NUMBERS = 200_000
+"""Numbers of single runs' curves that a page carries in all; with more runs, each curve gets coarser."""
 
 SMALL = 10
 """Fresh seeds below which the page says that there are few."""
@@ -122,7 +122,7 @@ def first_screen(record: StudyRecord, table: pd.DataFrame) -> dict[str, Any]:
     states = table["state"].value_counts()
     return {
         "verdict": verdict(record, best),
-        "caveats": caveats(record, best),
+        "caveats": caveats(record, best, table),
         "best": best,
         "parameters": {} if best is None else {key: plain(best[key]) for key in record.spec.search},
         "eyes": chosen_by(record.spec),
@@ -165,13 +165,10 @@ def verdict(record: StudyRecord, best: dict[str, Any] | None) -> str:
         return f"Works on most seeds: {subject} reached the target zone on {reached}."
     if best["fresh_high"] < 0.5:
         return f"Unstable: {subject} reached the target zone on only {reached}."
-    return (
-        f"Stability not shown: {subject} reached the target zone on {reached}, "
-        "so whether it works more often than not is open."
-    )
+    return f"Stability not shown: {subject} reached the target zone on {reached}."
 
 
-def caveats(record: StudyRecord, best: dict[str, Any] | None) -> list[str]:
+def caveats(record: StudyRecord, best: dict[str, Any] | None, table: pd.DataFrame) -> list[str]:
     """What a reader should hold against the verdict."""
     notes = []
     planned = record.spec.study.trials
@@ -180,9 +177,11 @@ def caveats(record: StudyRecord, best: dict[str, Any] | None) -> list[str]:
         notes.append(f"Unfinished: {finished} of {_counted(planned, 'trial')} done.")
     if best is not None and 0 < best["fresh_n"] < SMALL:
         notes.append(f"n = {best['fresh_n']} is small: read the interval, not the rate.")
+    if best is not None and best["fresh_n"] and best["fresh_low"] <= 0.5 <= best["fresh_high"]:
+        notes.append("Whether it works more often than not is open.")
     if best is not None and best["fresh_n"] == 0:
         notes.append("The success rate on the search's own seeds is too high on average: they did the choosing.")
-    if sum(row > 0 for row in tables.configurations(record).get("fresh_n", [])) > 1:
+    if len(table) and table.loc[table["fresh_n"] > 0, "digest"].nunique() > 1:
         notes.append("The best of several confirmed configurations is shown, which flatters it a little.")
     return notes
 
@@ -220,7 +219,7 @@ def describe(record: StudyRecord) -> list[Picture]:
     return [
         Picture(
             "seed_stability", "Every seed of the leading configurations", stable,
-            f"Accuracy at the end of every run of the {_counted(len(ranking), 'leading configuration')}, best first; "
+            "Accuracy at the end of every run of the leading configurations, best first; "
             f"the shade is the target zone ({zone}), the numbers count runs inside it.",
             conclude_seeds(points), (points, tables.seed_summary(points), zones),
         ),
@@ -301,7 +300,8 @@ def conclude_seeds(points: pd.DataFrame) -> str:
     span = f"{percent(finite.min())} to {percent(finite.max())}"
     inside = int((first["failure_mode"] == "invariant").sum())
     return (
-        f"The seeds of {name} alone span {span} in test accuracy; {inside} of its {len(first)} runs end in the zone. "
+        f"The seeds of {name} alone span {span} in test accuracy; {inside} of its {len(first)} runs, search "
+        "and fresh, end in the zone. "
         + ("One run says little." if finite.max() - finite.min() > 0.1 else "The seed matters little here.")
     )
 
@@ -461,22 +461,26 @@ def drawn(picture: Picture) -> tuple[str, bytes]:
 def inline_svg(svg: str, picture: Picture) -> str:
     """The SVG as it stands in the page: page colours for ink and paper, its own ids, a title and a description."""
     body = svg[svg.index("<svg") :]
-    body = re.sub(r"<metadata>.*?</metadata>\s*", "", body, flags=re.DOTALL)
-    body = re.sub(r"<!--.*?-->\s*", "", body, flags=re.DOTALL)
+    width, height = (float(value) for value in re.findall(r'\b(?:width|height)="([\d.]+)pt"', body)[:2])
+    body = body[body.index(">") + 1 :]
+    for needless in (r"<metadata>.*?</metadata>", r"<!--.*?-->"):
+        body = re.sub(needless, "", body, flags=re.DOTALL)
     body = re.sub(r' (d|x|y|transform|points)="([^"]*)"', _rounded, body)
-    body = re.sub(r'\bid="', f'id="{picture.name}-', body)
-    body = re.sub(r'(href="|url\()#', rf"\g<1>#{picture.name}-", body)
+    body = re.sub(r"<g([^>]*)>((?:\s*<use [^>]*/>){2,})\s*</g>", _hoisted, body)
+    # Only ids that something refers to stay, and are this picture's own.
+    own = f"f{list(FIGURES).index(picture.name)}"
+    wanted = set(re.findall(r'(?:href="|url\()#([^")]+)', body))
+    body = re.sub(r' id="([^"]+)"', lambda match: f' id="{own}{match[1]}"' if match[1] in wanted else "", body)
+    body = re.sub(r'((?:xlink:)?href="|url\()#', lambda match: f"{match[1].removeprefix('xlink:')}#{own}", body)
     for colour, variable in ((INK, "ink"), (FAINT, "faint"), (GRID, "grid"), (PAPER, "paper")):
         body = body.replace(colour, f"var(--{variable})")
-    width, height = (float(value) for value in re.findall(r'(?:width|height)="([\d.]+)pt"', body)[:2])
-    names = f"{picture.name}-title {picture.name}-desc"
     head = (
-        f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-labelledby="{names}" '
+        f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-labelledby="{own}title {own}desc" '
         f'style="--width: {width / 72:g}in">'
-        f'<title id="{picture.name}-title">{Markup.escape(picture.title)}</title>'
-        f'<desc id="{picture.name}-desc">{Markup.escape(f"{picture.shows} {picture.concludes}")}</desc>'
+        f'<title id="{own}title">{Markup.escape(picture.title)}</title>'
+        f'<desc id="{own}desc">{Markup.escape(f"{picture.shows} {picture.concludes}")}</desc>'
     )
-    return re.sub(r"\s*\n\s*", "\n", head + body[body.index(">") + 1 :])
+    return re.sub(r"\s*\n\s*", "\n", head + body)
 
 
 def marker_path(mode: str) -> str:
@@ -605,6 +609,15 @@ def _in_order(rows: pd.DataFrame) -> list[tuple[str, int]]:
 def _rounded(match: re.Match[str]) -> str:
     numbers = re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), match[2])
     return f' {match[1]}="{numbers}"'
+
+
+def _hoisted(match: re.Match[str]) -> str:
+    """Marks of one style say it once, in their group: half the weight of a picture of many runs."""
+    styles = set(re.findall(r' style="([^"]*)"', match[2]))
+    if len(styles) != 1 or "style=" in match[1]:
+        return match[0]
+    marks = re.sub(r' style="[^"]*"', "", match[2])
+    return f'<g{match[1]} style="{styles.pop()}">{marks}</g>'
 
 
 def _write_bytes(path: Path, data: bytes) -> None:

@@ -30,6 +30,7 @@ import optuna
 import pandas as pd
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from irm_study import records
 from irm_study.config import (
@@ -42,6 +43,7 @@ from irm_study.config import (
     changed_fields,
     is_whole,
     read_stored_study,
+    read_train,
     run_digest,
     study_digest,
     study_toml,
@@ -79,13 +81,14 @@ def kinds() -> Kinds:
     from irm_study.models import ACTIVATIONS, MODELS
     from irm_study.penalties import PENALTIES
     from irm_study.ramps import RAMPS
+    from irm_study.stopping import STOPPING_RULES
 
     return {
         "model": MODELS.keys(),
         "activation": ACTIVATIONS.keys(),
         "penalty": PENALTIES.keys(),
         "ramp": RAMPS.keys(),
-        "stop": ("none",),
+        "stop": STOPPING_RULES.keys(),
         "criterion": CRITERIA.keys(),
         "aggregate": AGGREGATES.keys(),
     }
@@ -108,6 +111,10 @@ def run_study(spec: StudySpec, folder: Path, settings: Settings, watcher: Watche
 def confirm_study(spec: StudySpec, folder: Path, settings: Settings, watcher: Watcher) -> tuple[StudyRecord, int]:
     """Confirm the best trials so far on spec.confirm's seeds, training only what is missing."""
     with locked(folder):
+        if settings.storage is None and not (folder / "study.db").is_file():
+            raise ConfigError(
+                f"{folder}: its trials are not here (no study.db); name the storage that 'run' was given with --storage"
+            )
         driver = Driver(folder, spec, settings, watcher)
         with Workers(settings.jobs) as workers:
             driver.confirm(workers)
@@ -122,13 +129,14 @@ def train_runs(
     with locked(folder):
         if (folder / "study.toml").exists():
             raise ConfigError(f"{folder}: holds a study; 'train' needs a folder of its own: name one with --out")
+        _claim_training(folder, spec)
         stored = records.read_parts(folder, spec.environments)
         digest = run_digest(spec.digits, spec.environments, spec.run)
         have = set(stored.loc[stored["digest"] == digest, "seed"])
         missing = [seed for seed in seeds if seed not in have]
         watcher.begin("train", 1, len(seeds), len(seeds) - len(missing))
         with Workers(settings.jobs) as workers:
-            for part in split(missing, settings.jobs) if missing else []:
+            for part in _parts(missing, settings.jobs):
                 workers.submit(_batch(spec, settings, spec.run, part, ("train", 0)))
             while workers.pending:
                 for batch, curves in workers.finished():
@@ -142,7 +150,6 @@ def train_runs(
             records.read_parts(folder, spec.environments), spec.name, spec.environments, "oracle_min"
         )
         records.write_runs_csv(folder, runs)
-        records.write_text(folder / "train.toml", train_toml(spec, "The configuration last trained here."))
         return runs, len(missing)
 
 
@@ -179,10 +186,11 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(folder / ".lock")
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=0.5)  # `status` holds it for a moment
     except filelock.Timeout:
-        holder = _read_holder(folder)
-        raise ConfigError(f"{folder}: another process works on this study ({holder}); wait for it, or stop it") from None
+        raise ConfigError(
+            f"{folder}: another process works on this study ({_read_holder(folder)}); wait for it, or stop it"
+        ) from None
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be written: {error.strerror or error}") from None
     try:
@@ -218,6 +226,8 @@ class Driver:
     trained: int = 0
     scored: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
     """What the judges said of every run that is in the table, by (digest, seed)."""
+    underway: set[tuple[str, int]] = field(default_factory=set)
+    """Runs that are being trained, likewise: of two trials with one configuration, the second waits for them."""
 
     def __post_init__(self) -> None:
         self.runs = records.judged_runs(
@@ -266,8 +276,8 @@ class Driver:
         number = trial.user_attrs.get("trial", number)
         trial.set_user_attr("trial", number)
         trial.set_user_attr("digest", digest)
-        missing = [seed for seed in self.spec.study.seed_list if (digest, seed) not in self.scored]
-        self._submit(workers, config, missing, "search", number, parts=self.settings.jobs)
+        missing = self._missing(digest, self.spec.study.seed_list)
+        self._submit(workers, config, split(missing, self.settings.jobs), "search", number)
         return trial, config, digest
 
     def _tell(self, trial: optuna.Trial, digest: str) -> None:
@@ -282,12 +292,17 @@ class Driver:
     def _retry_interrupted(self) -> None:
         """Trials that a killed driver left running are given up and asked again with what they had.
 
-        A kill between the two steps loses nothing: what was not enqueued is asked anew, and an ask
-        depends on finished trials alone.
+        A trial killed before all its hyperparameters were chosen is not asked again: the next ask, which
+        depends on finished trials alone, chooses the same. The new trial comes before the old one is given
+        up, so that a kill between the two steps loses nothing either.
         """
+        waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        enqueued = {trial.user_attrs.get("retry_of") for trial in waiting}
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            chosen = trial.system_attrs.get("fixed_params", {}) | trial.params
+            if chosen.keys() == self.spec.search.keys() and trial.number not in enqueued:
+                self.study.enqueue_trial(chosen, user_attrs=trial.user_attrs | {"retry_of": trial.number})
             self.study.tell(trial.number, state=TrialState.FAIL)
-            self.study.enqueue_trial(trial.params, user_attrs=trial.user_attrs | {"retry_of": trial.number})
 
     def _count(self, *states: TrialState) -> int:
         return len(self.study.get_trials(deepcopy=False, states=states))
@@ -302,25 +317,31 @@ class Driver:
         wanted = []
         for trial, digest in zip(chosen["trial"], chosen["digest"], strict=True):
             row = next(row for (known, _), row in self.scored.items() if known == digest)
-            missing = [seed for seed in seeds if (digest, seed) not in self.scored]
+            missing = self._missing(digest, seeds)
             wanted.append((int(trial), records.config_of(row), missing))
         total = len(chosen) * len(seeds)
         missing_count = sum(len(missing) for *_, missing in wanted)
         self.watcher.begin("confirm", len(chosen), total, total - missing_count)
         for trial, config, missing in wanted:
-            rounds = -(-len(missing) // (4 * self.settings.jobs))
-            self._submit(workers, config, missing, "confirm", trial, parts=rounds * self.settings.jobs)
+            self._submit(workers, config, _parts(missing, self.settings.jobs), "confirm", trial)
         while workers.pending:
             self._collect(workers)
 
     # Both
 
+    def _missing(self, digest: str, seeds: Sequence[int]) -> list[int]:
+        """Seeds of a configuration that are neither trained nor being trained."""
+        return [seed for seed in seeds if (digest, seed) not in self.scored and (digest, seed) not in self.underway]
+
     def _submit(
-        self, workers: Workers, config: RunConfig, seeds: Sequence[int], stage: str, trial: int, parts: int
+        self, workers: Workers, config: RunConfig, parts: Sequence[Sequence[int]], stage: str, trial: int
     ) -> None:
-        if seeds:
-            for part in split(seeds, parts):
-                workers.submit(_batch(self.spec, self.settings, config, part, (stage, trial)))
+        """parts: the seeds of each batch."""
+        digest = run_digest(self.spec.digits, self.spec.environments, config)
+        for seeds in parts:
+            if seeds:
+                workers.submit(_batch(self.spec, self.settings, config, seeds, (stage, trial)))
+                self.underway |= {(digest, seed) for seed in seeds}
 
     def _collect(self, workers: Workers) -> None:
         """Write and judge the batches that are finished."""
@@ -335,6 +356,7 @@ class Driver:
             ]
             for row in judged:
                 self.scored[row["digest"], row["seed"]] = row
+                self.underway.discard((row["digest"], row["seed"]))
             self.trained += len(judged)
             self.watcher.runs_finished(judged)
 
@@ -352,7 +374,8 @@ class Driver:
         )  # fmt: skip
         trials = _trials(self.folder, self.spec, runs, self.study)
         stored = _stored_summary(self.folder)
-        fresh = self.trained > 0 or not stored
+        # A driver that was killed after its last run left a summary of the time before.
+        fresh = self.trained > 0 or stored.get("runs") != len(runs) or stored.get("trials") != self._count(*FINISHED)
         record = StudyRecord(
             self.folder, self.spec, runs, trials,
             importance=_importance(self.study) if fresh else stored.get("importance") or {},
@@ -373,13 +396,25 @@ def fresh_seeds(spec: StudySpec) -> list[int]:
 
 
 def _open_storage(spec: StudySpec, folder: Path, storage: str | None) -> optuna.Study:
+    """The study in Optuna's storage, made when it is not there; raise ConfigError when it cannot be had."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna.create_study(
-        storage=storage or f"sqlite:///{(folder / 'study.db').resolve()}",
-        study_name=spec.name,
-        direction="maximize",
-        load_if_exists=True,
-    )
+    url = storage or f"sqlite:///{(folder / 'study.db').resolve()}"
+    try:
+        study = optuna.create_study(storage=url, study_name=spec.name, direction="maximize", load_if_exists=True)
+        digest = study_digest(spec)
+        stored = study.user_attrs.get("digest")
+        if stored is None:
+            study.set_user_attr("digest", digest)
+    except (SQLAlchemyError, ImportError, ValueError, RuntimeError, optuna.exceptions.OptunaError) as error:
+        where = f"--storage {storage}" if storage else str(folder / "study.db")
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise ConfigError(f"{where}: cannot be used as Optuna's storage: {reason}") from None
+    if stored not in (None, digest):
+        raise ConfigError(
+            f"{storage or folder / 'study.db'}: holds a study {spec.name!r} made by another study file "
+            f"(digest {stored}, not {digest}); give the new study another name, or another storage"
+        )
+    return study
 
 
 def _sampler(spec: StudySpec, number: int) -> BaseSampler:
@@ -391,7 +426,7 @@ def _sampler(spec: StudySpec, number: int) -> BaseSampler:
 
 def _suggest(trial: optuna.Trial, search: Mapping[str, Range | tuple[Any, ...]]) -> dict[str, Any]:
     values = {}
-    for key, entry in search.items():
+    for key, entry in sorted(search.items()):  # the order of keys in the file makes no other study
         if not isinstance(entry, Range):
             values[key] = trial.suggest_categorical(key, entry)
         elif is_whole(key):
@@ -402,7 +437,9 @@ def _suggest(trial: optuna.Trial, search: Mapping[str, Range | tuple[Any, ...]])
 
 
 def _grid(spec: StudySpec) -> list[dict[str, Any]]:
-    return [dict(zip(spec.search, values, strict=True)) for values in itertools.product(*spec.search.values())]
+    keys = sorted(spec.search)
+    choices = itertools.product(*(spec.search[key] for key in keys))
+    return [dict(zip(keys, values, strict=True)) for values in choices]
 
 
 def _trials(
@@ -467,6 +504,24 @@ def _claim(folder: Path, spec: StudySpec) -> None:
     records.write_text(path, study_toml(spec))
 
 
+def _claim_training(folder: Path, spec: TrainSpec) -> None:
+    """Make the folder one of `train`, on these digits and environments alone: runs of others are judged otherwise."""
+    path = folder / "train.toml"
+    if path.exists():
+        stored = read_train(path, {})
+        if (stored.digits, stored.environments) != (spec.digits, spec.environments):
+            raise ConfigError(
+                f"{folder}: holds runs of other digits or environments (see {path}); name another folder with --out"
+            )
+    records.write_text(path, train_toml(spec, "The configuration last trained here."))
+
+
+def _parts(seeds: Sequence[int], jobs: int) -> list[Sequence[int]]:
+    """The seeds of each batch: four at most, so that an interruption costs little."""
+    rounds = -(-len(seeds) // (4 * jobs))
+    return split(seeds, rounds * jobs) if seeds else []
+
+
 def _batch(
     spec: StudySpec | TrainSpec, settings: Settings, config: RunConfig, seeds: Sequence[int], tag: tuple[str, int]
 ) -> Batch:
@@ -496,7 +551,7 @@ def _write_best(record: StudyRecord) -> None:
     best = confirmed[0]
     row = record.runs[record.runs["digest"] == best["digest"]].iloc[0]
     spec = TrainSpec.model_construct(
-        name=f"{record.spec.name}-best", digits=record.spec.digits, environments=record.spec.environments,
+        name=f"{record.spec.name[:190]}-best", digits=record.spec.digits, environments=record.spec.environments,
         run=records.config_of(row.to_dict()),
     )  # fmt: skip
     comment = (

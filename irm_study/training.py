@@ -1,4 +1,4 @@
-"""The trainer: a batch of runs, from their seeds to their curves, as one tensor program.
+"""The trainer: runs, from their seeds to their curves, as one tensor program.
 
 The authors' protocol: loss = risk + L2 weight · squared norm of all parameters + penalty weight ·
 penalty, divided by the penalty weight where that is above 1; Adam, never reset. Losses are summed over
@@ -9,8 +9,9 @@ means is judged elsewhere.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,20 +21,17 @@ from irm_study.config import EnvironmentSpec, RunConfig
 from irm_study.curves import QUANTITIES, Curves
 from irm_study.digits import Digits
 from irm_study.environments import Environments, Examples, build_environments, stream
-from irm_study.networks import Network, network_for
+from irm_study.networks import Network, network_for, runs_in_memory
 from irm_study.penalties import PENALTIES, risks, signed_gradients
 from irm_study.ramps import penalty_weights
+from irm_study.stopping import reason_to_stop
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 """Adam's, as torch's defaults."""
-PER_RUN = ("penalty_weight", "initial_weight", "anneal_epoch", "ramp", "ramp_epochs", "ramp_exponent",
-           "learning_rate", "l2_weight")  # fmt: skip
-"""Hyperparameters that may differ between the runs of one batch; all others shape the program."""
-
-
-def program(config: RunConfig) -> tuple:
-    """What runs must share to train in one batch."""
-    return tuple((name, value) for name, value in config if name not in PER_RUN)
+BEFORE_ANNEAL = ("initial_weight", "learning_rate", "l2_weight")
+FROM_ANNEAL = ("penalty_weight", "anneal_epoch", "ramp", "ramp_epochs", "ramp_exponent")
+"""What may differ between the runs of one batch: hyperparameters that matter from the first epoch, and those
+that matter from the anneal epoch on. All others shape the program."""
 
 
 def train(
@@ -42,17 +40,46 @@ def train(
     digits: Digits,
     environments: EnvironmentSpec,
     device: torch.device | str = "cpu",
+    share_prefix: bool = True,
 ) -> list[Curves]:
-    """Train run i from configs[i] and seeds[i], all in one batch; returns their curves in that order.
+    """Train run i from configs[i] and seeds[i]; returns their curves in that order.
 
-    Raises ValueError when the configurations differ in more than `PER_RUN`.
+    Runs of one seed that agree in everything before their anneal epochs train those epochs once, unless
+    `share_prefix` is off; their curves are the same. As many runs train side by side as memory holds.
+    Raises ValueError when the configurations differ in what shapes the program.
     """
     if len({program(config) for config in configs}) != 1 or len(configs) != len(seeds):
-        raise ValueError(f"one batch needs a seed for each configuration, which may differ only in {PER_RUN}")
-    started = time.perf_counter()
-    data = build_environments(digits, environments, seeds, device)
-    trainer = Trainer(configs, seeds, data)
-    return trainer.run(started)
+        raise ValueError(
+            "the runs of one batch need a seed each, and configurations that may differ only in "
+            f"{', '.join(BEFORE_ANNEAL + FROM_ANNEAL)}"
+        )
+    trunks: dict[tuple, list[int]] = defaultdict(list)
+    for run, (config, seed) in enumerate(zip(configs, seeds, strict=True)):
+        start = tuple(getattr(config, name) for name in BEFORE_ANNEAL)
+        trunks[seed, start, None if share_prefix else run].append(run)
+    curves: dict[int, Curves] = {}
+
+    def side_by_side(members: list[list[int]]) -> None:
+        try:
+            data = build_environments(digits, environments, [seeds[runs[0]] for runs in members], device)
+            curves.update(Trainer(data, configs, seeds).train(members))
+        except RuntimeError as error:
+            if len(members) == 1 or not _is_out_of_memory(error):
+                raise
+            half = len(members) // 2
+            side_by_side(members[:half])
+            side_by_side(members[half:])
+
+    members = list(trunks.values())
+    width = runs_in_memory(configs[0], digits, environments, device)
+    for first in range(0, len(members), width):
+        side_by_side(members[first : first + width])
+    return [curves[run] for run in range(len(configs))]
+
+
+def program(config: RunConfig) -> tuple:
+    """What runs must share to train in one batch."""
+    return tuple((name, value) for name, value in config if name not in BEFORE_ANNEAL + FROM_ANNEAL)
 
 
 def checkpoints(config: RunConfig) -> list[int]:
@@ -62,88 +89,211 @@ def checkpoints(config: RunConfig) -> list[int]:
 
 
 @dataclass
+class Lanes:
+    """Runs in training side by side, as far as they have come. Lists have an entry for each lane."""
+
+    runs: list[int]
+    """Whose curves these will be."""
+    positions: list[int]
+    """Along the run axis of the trainer's data."""
+    epoch: int
+    steps: int
+    parameters: Tensor
+    mean: Tensor
+    square: Tensor
+    """Adam's moving averages of the gradient and of its square; (lanes, size) as the parameters."""
+    history: list[list[np.ndarray]]
+    """(quantities, environments) for every checkpoint so far."""
+    seconds: list[float]
+    shared_epochs: list[int]
+
+    def take(self, keep: Sequence[int]) -> Lanes:
+        """A copy of some lanes: a fork, or those that go on."""
+        index = torch.as_tensor(keep, device=self.parameters.device)
+        return Lanes(
+            [self.runs[lane] for lane in keep],
+            [self.positions[lane] for lane in keep],
+            self.epoch,
+            self.steps,
+            self.parameters[index],
+            self.mean[index],
+            self.square[index],
+            [list(self.history[lane]) for lane in keep],
+            [self.seconds[lane] for lane in keep],
+            [self.shared_epochs[lane] for lane in keep],
+        )
+
+
 class Trainer:
-    """One batch in training."""
+    """Trains runs on some drawn environments: a trunk for each position of the data's run axis, and the
+    runs that branch off it at their anneal epochs."""
 
-    configs: Sequence[RunConfig]
-    seeds: Sequence[int]
-    data: Environments
+    def __init__(self, data: Environments, configs: Sequence[RunConfig], seeds: Sequence[int]):
+        self.data, self.configs, self.seeds = data, configs, seeds
+        self.config = configs[0]
+        self.due = checkpoints(self.config)
+        self.objective = objective_of(self.config)
 
-    def run(self, started: float) -> list[Curves]:
-        config = self.configs[0]
-        device = self.data.pixels.device
-        network = network_for(config, self.data)
-        parameters = network.initial(self.seeds)
-        adam = Adam(parameters, self._column("learning_rate"))
-        decay = 2.0 * self._column("l2_weight")
-        schedule = np.stack([penalty_weights(each) for each in self.configs]).astype(np.float32)
-        weights = torch.from_numpy(schedule).to(device)
-        scales = 1.0 / weights.clamp(min=1.0) if config.rescale else torch.ones_like(weights)
-        objective = objective_of(config)
+    def train(self, members: list[list[int]]) -> Iterator[tuple[int, Curves]]:
+        """members: for each position of the data's run axis, the runs that share its trunk.
 
-        full = network.inputs(self.data.train) if config.batch_size is None else None
-        measured = {name: network.inputs(examples) for name, examples in self.data.measured.items()}
-        due = checkpoints(config)
-        records: list[np.ndarray] = []
-        for epoch in range(config.epochs + 1):
-            step = network.forward(parameters, full) if full is not None else None
-            if epoch in due:
-                train = step[0] if step else network.logits(parameters, network.inputs(self.data.train))
-                records.append(self._measure(network, parameters, train, measured))
-            if epoch == config.epochs:
-                break
-            weight, scale = weights[:, epoch], scales[:, epoch]
-            batches = [(self.data.train.labels, step)] if step else self._batches(network, parameters, epoch)
-            for labels, (logits, pullback) in batches:
-                cotangent = logits_gradient(objective, logits, labels, weight, scale)
-                gradient = pullback(cotangent)
-                gradient.addcmul_(parameters, decay * scale[:, None])
-                adam.step(parameters, gradient)
-        return self._curves(records, due, schedule, time.perf_counter() - started)
+        The run with the latest anneal epoch trains the trunk; at their own anneal epochs the others take
+        a copy of its state, and go on from there when the trunk is done.
+        """
+        branches = [sorted(runs, key=lambda run: self.configs[run].anneal_epoch) for runs in members]
+        trunks = self._start([runs[-1] for runs in branches])
+        waiting = {run: lane for lane, runs in enumerate(branches) for run in runs[:-1]}
+        forks: list[Lanes] = []
 
-    def _column(self, name: str) -> Tensor:
-        """A hyperparameter of every run: (runs, 1)."""
-        values = [float(getattr(config, name)) for config in self.configs]
-        return torch.tensor(values, dtype=torch.float32, device=self.data.pixels.device)[:, None]
+        def fork(lanes: Lanes) -> None:
+            leaving = [run for run in waiting if self.configs[run].anneal_epoch == lanes.epoch]
+            while leaving:
+                # One branch of each trunk at a time: they train side by side, as the trunks do.
+                taken = {waiting[run]: run for run in leaving}
+                forked = lanes.take([lanes.positions.index(position) for position in taken])
+                forked.runs = list(taken.values())
+                forked.seconds = [0.0] * len(taken)
+                forked.shared_epochs = [lanes.epoch] * len(taken)
+                forks.append(forked)
+                for run in forked.runs:
+                    del waiting[run]
+                    leaving.remove(run)
 
-    def _batches(self, network: Network, parameters: Tensor, epoch: int):
-        """Minibatches of one epoch: as many examples of each environment, in an order that each run draws."""
-        train, size = self.data.train, self.configs[0].batch_size
+        for run, curves in self._advance(trunks, fork):
+            yield run, curves
+            for other in branches[self._position(run, branches)][:-1]:
+                if other in waiting:  # the trunk ended before this one left it
+                    del waiting[other]
+                    yield other, replace(curves, seconds=0.0, shared_epochs=int(curves.epoch[-1]),
+                                         penalty_weight=self._weights_at(other, curves.epoch))  # fmt: skip
+        while forks:
+            yield from self._advance(forks.pop(), lambda lanes: None)
+
+    @staticmethod
+    def _position(run: int, branches: list[list[int]]) -> int:
+        return next(position for position, runs in enumerate(branches) if run in runs)
+
+    def _start(self, runs: list[int]) -> Lanes:
+        network = network_for(self.config, self.data)
+        parameters = network.initial([self.seeds[run] for run in runs])
+        zeros = torch.zeros_like(parameters)
+        count = len(runs)
+        return Lanes(
+            runs, list(range(count)), 0, 0, parameters, zeros, zeros.clone(), [[] for _ in runs],
+            [0.0] * count, [0] * count,
+        )  # fmt: skip
+
+    def _advance(self, lanes: Lanes, fork: Callable[[Lanes], None]) -> Iterator[tuple[int, Curves]]:
+        """Train to the last epoch; yields each run's curves when it ends."""
+        program = Program(self, lanes)
+        clock = time.perf_counter()
+        while True:
+            fork(lanes)
+            step = program.forward(lanes) if program.full is not None else None
+            if lanes.epoch in self.due:
+                train = step[0] if step else program.train_logits(lanes)
+                for history, measured in zip(lanes.history, program.measure(lanes, train), strict=True):
+                    history.append(measured)
+                now = time.perf_counter()
+                lanes.seconds = [seconds + (now - clock) / len(lanes.runs) for seconds in lanes.seconds]
+                clock = now
+                stopped = [self._reason_to_stop(lanes, lane) for lane in range(len(lanes.runs))]
+                for lane, reason in enumerate(stopped):
+                    if reason is not None:
+                        yield lanes.runs[lane], self._curves(lanes, lane, reason)
+                going = [lane for lane, reason in enumerate(stopped) if reason is None]
+                if not going:
+                    return
+                if len(going) < len(stopped):
+                    lanes = lanes.take(going)
+                    program = Program(self, lanes)
+                    step = program.forward(lanes) if program.full is not None else None
+            program.epoch(lanes, step)
+            lanes.epoch += 1
+
+    def _reason_to_stop(self, lanes: Lanes, lane: int) -> str | None:
+        """None: the run goes on; "": it has reached its last epoch."""
+        if lanes.epoch == self.config.epochs:
+            return ""
+        curves = self._curves(lanes, lane, "")
+        return reason_to_stop(curves, self.data.spec, self.configs[lanes.runs[lane]]) or None
+
+    def _curves(self, lanes: Lanes, lane: int, stopped: str) -> Curves:
+        history = np.stack(lanes.history[lane], axis=1)  # (quantities, checkpoints, environments)
+        epoch = np.asarray(self.due[: history.shape[1]])
+        return Curves(
+            environments=self.data.spec.names,
+            epoch=epoch,
+            penalty_weight=self._weights_at(lanes.runs[lane], epoch),
+            **dict(zip(QUANTITIES, history, strict=True)),
+            seconds=lanes.seconds[lane],
+            stopped=stopped,
+            shared_epochs=lanes.shared_epochs[lane],
+        )
+
+    def _weights_at(self, run: int, epoch: np.ndarray) -> np.ndarray:
+        return penalty_weights(self.configs[run])[np.minimum(epoch, self.config.epochs - 1)]
+
+
+class Program:
+    """What stays the same from epoch to epoch while the same lanes train: network, inputs, schedules."""
+
+    def __init__(self, trainer: Trainer, lanes: Lanes):
+        data = trainer.data
+        if lanes.positions != list(range(data.train.rows.shape[0])):
+            data = data.runs(torch.as_tensor(lanes.positions, device=data.pixels.device))
+        self.data, self.config, self.objective = data, trainer.config, trainer.objective
+        configs = [trainer.configs[run] for run in lanes.runs]
+        self.seeds = [trainer.seeds[run] for run in lanes.runs]
+        self.network: Network = network_for(self.config, data)
+        self.full = self.network.inputs(data.train) if self.config.batch_size is None else None
+        self.measured = {name: self.network.inputs(examples) for name, examples in data.measured.items()}
+        schedule = np.stack([penalty_weights(config) for config in configs]).astype(np.float32)
+        self.weights = torch.from_numpy(schedule).to(data.pixels.device)
+        # One over the weight, above 1, keeps the gradients that Adam sees of one size across the jump.
+        self.scales = 1.0 / self.weights.clamp(min=1.0) if self.config.rescale else torch.ones_like(self.weights)
+        self.learning_rate = self._column([config.learning_rate for config in configs])
+        self.decay = self._column([2.0 * config.l2_weight for config in configs])
+
+    def forward(self, lanes: Lanes) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        return self.network.forward(lanes.parameters, self.full)
+
+    def train_logits(self, lanes: Lanes) -> Tensor:
+        return self.network.logits(lanes.parameters, self.network.inputs(self.data.train))
+
+    def epoch(self, lanes: Lanes, step: tuple[Tensor, Callable[[Tensor], Tensor]] | None) -> None:
+        """One pass over the training environments, in place; `step` is the full batch's, already forward."""
+        weight, scale = self.weights[:, lanes.epoch], self.scales[:, lanes.epoch]
+        for labels, (logits, pullback) in [(self.data.train.labels, step)] if step else self._batches(lanes):
+            gradient = pullback(logits_gradient(self.objective, logits, labels, weight, scale))
+            gradient.addcmul_(lanes.parameters, self.decay * scale[:, None])
+            adam_step(lanes, gradient, self.learning_rate)
+
+    def measure(self, lanes: Lanes, train: Tensor) -> np.ndarray:
+        """(lanes, quantities, environments)"""
+        parts = [measure(train, self.data.train.labels)]
+        for name, inputs in self.measured.items():
+            logits = self.network.logits(lanes.parameters, inputs)
+            parts.append(measure(logits.unsqueeze(1), self.data.measured[name].labels.unsqueeze(1)))
+        return torch.cat(parts, dim=2).transpose(0, 1).cpu().numpy()
+
+    def _batches(self, lanes: Lanes) -> Iterator[tuple[Tensor, tuple[Tensor, Callable[[Tensor], Tensor]]]]:
+        """Minibatches: as many examples of each environment, in an order that each seed draws anew."""
+        train = self.data.train
         environments, count = train.rows.shape[1:]
+        size = min(self.config.batch_size, count)
         order = np.stack([
-            [stream(seed, f"batches, {epoch}, {number}").permutation(count) for number in range(environments)]
+            [stream(seed, f"batches, {lanes.epoch}, {number}").permutation(count) for number in range(environments)]
             for seed in self.seeds
         ])
         order = torch.from_numpy(order).to(train.rows.device)
-        for batch in order.split(size, dim=2):
-            if batch.shape[2] < min(size, count):
-                break
+        for batch in order[..., : count - count % size].split(size, dim=2):
             examples = Examples(*(part.gather(2, batch) for part in (train.rows, train.labels, train.colours)))
-            yield examples.labels, network.forward(parameters, network.inputs(examples))
+            yield examples.labels, self.network.forward(lanes.parameters, self.network.inputs(examples))
 
-    def _measure(self, network: Network, parameters: Tensor, train: Tensor, measured: dict) -> np.ndarray:
-        """(quantities, runs, environments)"""
-        parts = [measure(train, self.data.train.labels)]
-        for name, inputs in measured.items():
-            logits = network.logits(parameters, inputs)
-            parts.append(measure(logits.unsqueeze(1), self.data.measured[name].labels.unsqueeze(1)))
-        return torch.cat(parts, dim=2).cpu().numpy()
-
-    def _curves(
-        self, records: list[np.ndarray], due: list[int], schedule: np.ndarray, seconds: float
-    ) -> list[Curves]:
-        history = np.stack(records, axis=2)  # (quantities, runs, checkpoints, environments)
-        epoch = np.asarray(due)
-        return [
-            Curves(
-                environments=self.data.spec.names,
-                epoch=epoch,
-                penalty_weight=schedule[run, np.minimum(epoch, schedule.shape[1] - 1)],
-                **{quantity: history[index, run] for index, quantity in enumerate(QUANTITIES)},
-                seconds=seconds / len(self.seeds),
-            )
-            for run in range(len(self.seeds))
-        ]
+    def _column(self, values: list[float]) -> Tensor:
+        """(lanes, 1)"""
+        return torch.tensor(values, dtype=torch.float32, device=self.data.pixels.device)[:, None]
 
 
 def objective_of(config: RunConfig) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
@@ -164,11 +314,7 @@ def logits_gradient(
     weight: Tensor,
     scale: Tensor,
 ) -> Tensor:
-    """Gradient of scale · (risk + weight · penalty), summed over runs, with respect to the logits.
-
-    The scale (one over the weight, above 1) keeps the gradients that Adam sees of one size across the
-    jump, as the authors do.
-    """
+    """Gradient of scale · (risk + weight · penalty), summed over runs, with respect to the logits."""
     with torch.enable_grad():
         logits = logits.detach().requires_grad_()
         risk, penalty = objective(logits, labels)
@@ -187,18 +333,15 @@ def measure(logits: Tensor, labels: Tensor) -> Tensor:
     ])
 
 
-class Adam:
+def adam_step(lanes: Lanes, gradient: Tensor, learning_rate: Tensor) -> None:
     """Adam with a learning rate for each run (Kingma & Ba 2015, as torch.optim.Adam computes it)."""
+    lanes.steps += 1
+    lanes.mean.lerp_(gradient, 1 - BETA1)
+    lanes.square.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
+    correction1, correction2 = 1 - BETA1**lanes.steps, 1 - BETA2**lanes.steps
+    denominator = lanes.square.sqrt().div_(correction2**0.5).add_(EPSILON)
+    lanes.parameters.addcdiv_(lanes.mean * (-learning_rate / correction1), denominator)
 
-    def __init__(self, parameters: Tensor, learning_rate: Tensor):
-        self.learning_rate = learning_rate
-        self.mean, self.square = torch.zeros_like(parameters), torch.zeros_like(parameters)
-        self.steps = 0
 
-    def step(self, parameters: Tensor, gradient: Tensor) -> None:
-        self.steps += 1
-        self.mean.lerp_(gradient, 1 - BETA1)
-        self.square.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
-        correction1, correction2 = 1 - BETA1**self.steps, 1 - BETA2**self.steps
-        denominator = self.square.sqrt().div_(correction2**0.5).add_(EPSILON)
-        parameters.addcdiv_(self.mean * (-self.learning_rate / correction1), denominator)
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

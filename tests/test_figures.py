@@ -1,0 +1,259 @@
+"""Every picture draws every kind of study without a warning, and the tables behind them hold the right numbers."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import math
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from scipy import stats
+
+from irm_study import drawing, figures, report, tables
+from irm_study.failures import FAILURE_MODES, landmarks
+from tests.synthetic import KINDS, study_record, study_spec
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """The pictures of each kind of study, described once."""
+    made = {}
+
+    def of(kind):
+        if kind not in made:
+            record = KINDS[kind](tmp_path_factory.mktemp("study"))
+            made[kind] = {picture.name: picture for picture in report.describe(record)}
+        return made[kind]
+
+    return of
+
+
+@pytest.fixture
+def record(tmp_path):
+    return study_record(tmp_path)
+
+
+# Pictures
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", figures.FIGURES)
+def test_every_figure_draws_every_kind_of_study(pictures, kind, name):
+    figure = figures.FIGURES[name](*pictures(kind)[name].data)
+    assert isinstance(figure, Figure)
+    figure.savefig(io.BytesIO(), format="png", dpi=50)
+
+
+def test_the_page_has_every_figure(pictures):
+    assert set(pictures("plain")) == set(figures.FIGURES)
+
+
+def test_a_figure_leaves_the_global_style_and_pyplot_alone(pictures):
+    import matplotlib.pyplot as plt
+
+    before, open_figures = dict(matplotlib.rcParams), plt.get_fignums()
+    for name, draw in figures.FIGURES.items():
+        draw(*pictures("plain")[name].data)
+    assert dict(matplotlib.rcParams) == before
+    assert plt.get_fignums() == open_figures
+
+
+@pytest.mark.parametrize("name", figures.FIGURES)
+def test_no_text_is_cut_off_or_too_small_to_read(pictures, name):
+    figure = figures.FIGURES[name](*pictures("plain")[name].data)
+    figure.draw_without_rendering()
+    assert all(text.get_fontsize() >= 6.5 for text in figure.findobj(matplotlib.text.Text) if text.get_text())
+    shown = [ax for ax in figure.axes if ax.get_visible()]
+    labels = [label for ax in shown for label in (ax.xaxis.label, ax.yaxis.label, ax._left_title)]
+    labels += [label for ax in shown for label in ax.get_yticklabels() if _within(label.get_position()[1], ax)]
+    for text in [*labels, *figure.texts, *(text for legend in figure.legends for text in legend.get_texts())]:
+        box, page = text.get_window_extent(), figure.bbox
+        if text.get_text():
+            assert box.x0 >= page.x0 - 1 and box.x1 <= page.x1 + 1 and box.y0 >= page.y0 - 1, text.get_text()
+
+
+def _within(value, ax):
+    low, high = sorted(ax.get_ylim())
+    return low <= value <= high
+
+
+def test_every_failure_mode_has_its_own_colour_marker_and_hatch():
+    for kind in (drawing.MODE_COLOURS, drawing.MODE_MARKERS, drawing.MODE_HATCHES, drawing.MODE_NAMES):
+        assert set(kind) == set(FAILURE_MODES)
+        assert len(set(kind.values())) == len(kind)
+
+
+# Machado, Oliveira and Fernandes 2009, severity 1, in linear RGB.
+BLINDNESS = {
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
+}
+
+
+def linear(colour):
+    channel = np.array(to_rgb(colour))
+    return np.where(channel <= 0.04045, channel / 12.92, ((channel + 0.055) / 1.055) ** 2.4)
+
+
+def lab(light):
+    xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]) @ light
+    x, y, z = np.where((t := xyz / [0.9505, 1, 1.089]) > 0.008856, np.cbrt(t), 7.787 * t + 16 / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("kind", BLINDNESS)
+def test_mode_colours_stay_apart_under_colour_blindness(kind):
+    seen = {
+        mode: lab(np.clip(np.array(BLINDNESS[kind]) @ linear(colour), 0, 1))
+        for mode, colour in drawing.MODE_COLOURS.items()
+    }
+    for first, second in itertools.combinations(seen, 2):
+        assert np.linalg.norm(seen[first] - seen[second]) > 25, (first, second)
+
+
+@pytest.mark.parametrize("page", ["#ffffff", "#181c22"])
+def test_mode_colours_stand_out_from_a_light_and_a_dark_page(page):
+    weights = [0.2126, 0.7152, 0.0722]
+    for mode, colour in drawing.MODE_COLOURS.items():
+        dark, light = sorted([linear(colour) @ weights, linear(page) @ weights])
+        assert (light + 0.05) / (dark + 0.05) > 1.9, mode
+
+
+def test_names_that_the_font_cannot_print_become_squares_and_no_mathematics():
+    assert drawing.plain("色$x$") == "\N{WHITE SQUARE}" + r"\$x\$"
+    assert len(drawing.plain("a" * 100)) <= 24
+
+
+# Tables
+
+
+def test_success_rates_equal_a_plain_count_with_wilsons_interval(record):
+    table = tables.configurations(record).set_index("trial")
+    for trial, runs in record.runs[record.runs["stage"] == "search"].groupby("trial"):
+        inside = sum(mode == "invariant" for mode in runs["failure_mode"])
+        interval = stats.binomtest(inside, len(runs)).proportion_ci(method="wilson")
+        row = table.loc[trial]
+        assert (row["search_successes"], row["search_n"]) == (inside, len(runs))
+        assert row["search_rate"] == inside / len(runs)
+        assert (row["search_low"], row["search_high"]) == pytest.approx((interval.low, interval.high))
+
+
+def test_iqm_of_the_test_accuracy_cuts_a_quarter_at_each_end(record):
+    table = tables.configurations(record)
+    row = table[table["fresh_n"] > 0].iloc[0]
+    runs = record.runs[(record.runs["stage"] == "confirm") & (record.runs["trial"] == row["trial"])]
+    middle = sorted(runs["test_accuracy"])[2:-2]
+    assert len(runs) == 8
+    assert row["fresh_test"] == pytest.approx(sum(middle) / len(middle))
+    assert row["fresh_test_low"] <= row["fresh_test"] <= row["fresh_test_high"]
+
+
+def test_diverged_runs_count_as_zero_in_the_iqm(tmp_path):
+    table = tables.configurations(study_record(tmp_path, only="diverged"))
+    assert (table["search_test"] == 0).all()
+    assert (table["search_successes"] == 0).all()
+
+
+def test_the_confirmed_configuration_leads_and_the_rest_follow_by_value(tmp_path):
+    record = study_record(tmp_path, trials=20, confirm_top=3)
+    ranking = tables.leading(record, top=20)
+    fresh = record.runs[record.runs["stage"] == "confirm"].groupby("trial")["score"].mean()
+    assert ranking[:3] == fresh.sort_values(ascending=False).index.tolist()
+    values = record.trials.set_index("trial")["value"].loc[ranking[3:]].tolist()
+    assert values == sorted(values, reverse=True)
+    assert sorted(ranking) == list(range(20))
+
+
+def test_trials_of_one_configuration_share_its_runs(record):
+    best = tables.leading(record)[0]
+    twin = record.trials[record.trials["trial"] == best].assign(trial=99)
+    record.__dict__["trials"] = pd.concat([record.trials, twin], ignore_index=True)
+    table = tables.configurations(record).set_index("trial")
+    assert table.loc[99, "search_n"] == table.loc[best, "search_n"] == 4
+    assert 99 not in tables.leading(record, top=100)
+
+
+def test_mode_shares_add_up_to_one_in_each_bin(record):
+    shares = tables.failure_shares(record)
+    assert set(shares["hyperparameter"]) == set(record.spec.search)
+    sums = shares.groupby(["hyperparameter", "bin"])["share"].sum()
+    assert np.allclose(sums, 1)
+    runs = shares.drop_duplicates(["hyperparameter", "bin"]).groupby("hyperparameter")["n"].sum()
+    assert (runs == 48).all()
+    inside = (shares["low"] <= shares["share"] + 1e-12) & (shares["share"] <= shares["high"] + 1e-12)
+    assert inside.all()
+
+
+def test_shares_along_a_choice_equal_a_cross_table(record):
+    shares = tables.failure_shares(record)
+    search = record.runs[record.runs["stage"] == "search"]
+    expected = pd.crosstab(search["ramp"], search["failure_mode"], normalize="index")
+    for row in shares[shares["hyperparameter"] == "ramp"].itertuples():
+        assert row.share == pytest.approx(expected.loc[row.label, row.failure_mode])
+
+
+def test_best_so_far_never_falls_and_ignores_unfinished_trials(tmp_path):
+    record = study_record(tmp_path, trials=8, running=2, confirm_top=0)
+    progress = tables.progress(record)
+    best = -math.inf
+    for row in progress.itertuples():
+        if row.state == "complete":
+            best = max(best, row.value)
+        assert row.best == best
+    assert progress["value"].isna().sum() == 2
+
+
+def test_curves_of_many_runs_become_few_lines_and_ordered_bands(tmp_path):
+    record = study_record(tmp_path, trials=30)
+    lines, bands = tables.curves(record)
+    assert (lines.groupby("failure_mode")["run"].nunique() <= tables.LINES).all()
+    counts = record.runs["failure_mode"].value_counts()
+    assert set(bands["failure_mode"]) == set(counts[counts > tables.LINES].index)
+    assert (bands["low"] <= bands["median"]).all() and (bands["median"] <= bands["high"]).all()
+
+
+def test_the_profile_is_the_share_of_runs_above_the_threshold(record):
+    ranking = tables.leading(record)
+    profile = tables.profile(record, ranking)
+    fresh = record.runs[record.runs["stage"] == "confirm"]["test_accuracy"].to_numpy()
+    first = profile[profile["rank"] == 0]
+    for row in first.itertuples():
+        assert row.share == (fresh > row.threshold).sum() / len(fresh)
+    assert (first["stage"] == "confirm").all()
+
+
+def test_cost_counts_every_run_once(record):
+    cost = tables.cost(record)
+    assert cost["runs"].sum() == len(record.runs)
+    assert cost["seconds"].sum() == pytest.approx(record.runs["seconds"].sum())
+
+
+def test_marks_of_the_map_are_the_runs_of_the_search(record):
+    marks = tables.map_marks(record)
+    assert len(marks) == (record.runs["stage"] == "search").sum()
+    assert (marks.groupby("trial")["place"].max() + 1 == marks.groupby("trial")["n"].first()).all()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(12345.678, "12300"), (0.0033, "0.0033"), (5e-4, "5e-4"), (1e6, "1e6"), (0, "0"), (41, "41"), (True, "True"),
+     ("step", "step"), (1.23456, "1.23")],
+)  # fmt: skip
+def test_short_numbers_keep_three_digits(value, text):
+    assert tables.short(value) == text
+
+
+def test_other_environments_move_the_target_zone(tmp_path):
+    spec = study_spec(environments={"label_noise": 0.1})
+    zones = landmarks(spec.environments)
+    record = study_record(tmp_path, spec=spec)
+    picture = next(each for each in report.describe(record) if each.name == "seed_stability")
+    assert f"training ≥ {100 * zones.target_train:.0f}%" in picture.shows

@@ -1,0 +1,225 @@
+"""Every penalty, model and protocol against the slow reference; stopping; trunks trained once."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from irm_study import networks, stopping, training
+from irm_study.config import EnvironmentSpec, RunConfig
+from irm_study.curves import QUANTITIES
+from irm_study.penalties import PENALTIES
+from irm_study.training import checkpoints, train
+from tests.reference import train_reference
+from tests.test_training import agree
+
+AUTHORS = RunConfig(hidden=12, epochs=10, anneal_epoch=4, penalty_weight=200.0, learning_rate=3e-3, checkpoint_every=1)
+SEED = AUTHORS.model_copy(
+    update={
+        "batch_size": 60, "across": "sum", "rescale": False, "l2_weight": 0.0, "initial_weight": 0.0, "anneal_epoch": 0,
+        "ramp": "power", "ramp_exponent": 1.6, "ramp_epochs": 99, "penalty_weight": 99**1.6, "epochs": 3,
+    }
+)  # fmt: skip
+SMALL = EnvironmentSpec()
+LARGE = EnvironmentSpec(resolution=28, channels="rgb", normalise=True, split="blocks")
+
+
+def compare(config, digits, spec):
+    fast = train([config], [4], digits, spec)[0]
+    agree(fast, train_reference(config, 4, digits, spec, checkpoints(config)), tolerance=5e-4)
+
+
+@pytest.mark.parametrize("protocol", [AUTHORS, SEED], ids=["full batch", "minibatches"])
+@pytest.mark.parametrize("penalty", PENALTIES)
+def test_every_penalty_agrees_with_the_reference(few, penalty, protocol):
+    compare(protocol.model_copy(update={"penalty": penalty}), few, SMALL)
+
+
+@pytest.mark.parametrize("protocol", [AUTHORS, SEED], ids=["full batch", "minibatches"])
+@pytest.mark.parametrize("penalty", ["irmv1", "irmv1_split", "vrex"])
+def test_the_convnet_agrees_with_the_reference(few, penalty, protocol):
+    digits = dataclasses.replace(few, images=few.images[:250], labels=few.labels[:250], test_digits=50)
+    changed = {"model": "convnet", "layers": 1, "penalty": penalty, "epochs": 3, "batch_size": 40}
+    if protocol is AUTHORS:
+        changed |= {"batch_size": None, "anneal_epoch": 1}
+    compare(protocol.model_copy(update=changed), digits, LARGE)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "elu", "gelu", "silu"])
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_other_depths_and_activations_agree_with_the_reference(few, layers, activation):
+    compare(AUTHORS.model_copy(update={"layers": layers, "activation": activation, "epochs": 5}), few, SMALL)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        EnvironmentSpec(channels="grey"),
+        EnvironmentSpec(channels="rgb"),
+        EnvironmentSpec(normalise=True),
+        EnvironmentSpec(train_flips=(0.3, 0.2, 0.1), validation_flip=0.5),
+    ],
+    ids=["grey", "rgb", "normalised", "three environments and validation"],
+)
+def test_other_environments_agree_with_the_reference(few, spec):
+    compare(AUTHORS.model_copy(update={"epochs": 5}), few, spec)
+
+
+def test_sorting_dropped_pixels_and_padding_change_nothing_but_the_last_bits(few, monkeypatch):
+    """The sorted network against torch's differentiation of the plain one, on all pixels, unsorted."""
+    sorted_way = train([AUTHORS] * 3, [0, 1, 2], few, SMALL)
+    monkeypatch.setattr(training, "network_for", networks.AutogradNetwork)
+    plain_way = train([AUTHORS] * 3, [0, 1, 2], few, SMALL)
+    for ours, plain in zip(sorted_way, plain_way, strict=True):
+        agree(ours, {name: getattr(plain, name) for name in QUANTITIES}, tolerance=2e-5)
+
+
+@pytest.mark.parametrize("lanes", [1, 8, 64])
+def test_any_padding_gives_the_same_curve(few, lanes, monkeypatch):
+    usual = train([AUTHORS], [0], few, SMALL)[0]
+    monkeypatch.setattr(networks, "LANES", lanes)
+    other = train([AUTHORS], [0], few, SMALL)[0]
+    agree(other, {name: getattr(usual, name) for name in QUANTITIES}, tolerance=2e-5)
+
+
+@pytest.mark.parametrize("block", [50, 10_000])
+def test_any_block_size_gives_the_same_curve(few, block, monkeypatch):
+    usual = train([AUTHORS] * 2, [0, 1], few, SMALL)
+    monkeypatch.setattr(networks, "BLOCK", block)
+    for ours, theirs in zip(train([AUTHORS] * 2, [0, 1], few, SMALL), usual, strict=True):
+        agree(ours, {name: getattr(theirs, name) for name in QUANTITIES}, tolerance=2e-5)
+
+
+# Trunks trained once
+
+
+def grid():
+    """Nine configurations over two seeds that share a trunk, and one of another learning rate."""
+    configs = [
+        AUTHORS.model_copy(update={"anneal_epoch": anneal, "penalty_weight": weight})
+        for anneal in (0, 3, 7)
+        for weight in (10.0, 1e3, 1e5)
+    ]
+    configs.append(AUTHORS.model_copy(update={"learning_rate": 1e-2}))
+    return [config for config in configs for _ in range(2)], [0, 1] * len(configs)
+
+
+def test_a_shared_trunk_leaves_every_curve_as_it_is_and_reports_what_it_saved(few):
+    configs, seeds = grid()
+    shared = train(configs, seeds, few, SMALL)
+    apart = train(configs, seeds, few, SMALL, share_prefix=False)
+    for ours, theirs in zip(shared, apart, strict=True):
+        agree(ours, {name: getattr(theirs, name) for name in QUANTITIES}, tolerance=2e-5)
+        np.testing.assert_array_equal(ours.penalty_weight, theirs.penalty_weight)
+    # Of each seed's nine runs one trains the trunk; the others take over all epochs before their anneal.
+    assert sum(each.shared_epochs for each in shared) == 2 * (0 * 3 + 3 * 3 + 7 * 2)
+    assert sum(each.shared_epochs for each in apart) == 0
+
+
+def test_a_trunk_is_really_trained_once(few, monkeypatch):
+    steps = []
+    plain = training.adam_step
+
+    def counted(lanes, *rest):
+        steps.append(len(lanes.runs))
+        plain(lanes, *rest)
+
+    monkeypatch.setattr(training, "adam_step", counted)
+    configs, seeds = grid()
+    saved = sum(each.shared_epochs for each in train(configs, seeds, few, SMALL))
+    assert sum(steps) == len(configs) * AUTHORS.epochs - saved
+
+
+# Stopping
+
+
+def test_a_diverged_run_is_given_up_and_its_neighbour_goes_on(few):
+    wild = AUTHORS.model_copy(update={"learning_rate": 1e30})
+    broken, sound = train([wild, AUTHORS], [3, 3], few, SMALL)
+    assert broken.stopped == "diverged" and broken.epoch[-1] < AUTHORS.epochs
+    assert sound.stopped == "" and sound.epoch[-1] == AUTHORS.epochs
+    alone = train([AUTHORS], [3], few, SMALL)[0]
+    agree(sound, {name: getattr(alone, name) for name in QUANTITIES}, tolerance=2e-5)
+
+
+def test_a_collapsed_run_is_given_up_only_when_asked_and_after_several_checkpoints(few):
+    hopeless = AUTHORS.model_copy(
+        update={"penalty_weight": 1.0, "anneal_epoch": 0, "learning_rate": 0.02, "epochs": 90, "l2_weight": 0.1}
+    )
+    given_up = train([hopeless], [0], few, SMALL)[0]
+    trained = train([hopeless.model_copy(update={"give_up": False})], [0], few, SMALL)[0]
+    assert given_up.stopped == "collapsed"
+    assert trained.stopped == "" and trained.epoch[-1] == 90
+    length = len(given_up.epoch)
+    assert length < len(trained.epoch)
+    np.testing.assert_array_equal(given_up.nll, trained.nll[:length])
+
+
+def test_the_oracle_stop_ends_a_run_in_the_zone_and_keeps_its_row(few):
+    # Colour alone reaches the zone here, soon and surely: it is right in .75, .85 and .80 of the examples.
+    easy = EnvironmentSpec(test_flip=0.2, train_flips=(0.25, 0.15))
+    config = AUTHORS.model_copy(update={"epochs": 60, "stop": "oracle_target", "penalty_weight": 1.0})
+    stopped = train([config], [0], few, easy)[0]
+    assert stopped.stopped == "oracle_target"
+    zones = stopping.landmarks(easy)
+    inside = (stopped.accuracy[:, :2] > zones.target_train).all(1) & (
+        stopped.accuracy[:, stopped.of("test")] > zones.target_test
+    )
+    assert inside[-1] and not inside[:-1].any()
+
+
+def test_the_validation_stop_never_looks_at_the_test_environment(few):
+    config = AUTHORS.model_copy(update={"epochs": 12, "stop": "validation_target"})
+    spec = EnvironmentSpec(validation_flip=0.5)
+    curves = train([config], [0], few, spec)[0]
+    blind = dataclasses.replace(curves, accuracy=curves.accuracy.copy())
+    blind.accuracy[:, curves.of("test")] = np.nan
+    rule = stopping.STOPPING_RULES["validation_target"]
+    assert rule(blind, spec, config) == rule(curves, spec, config)
+
+
+def test_the_plateau_stop_looks_at_training_alone_and_waits_for_the_full_weight(few):
+    config = AUTHORS.model_copy(update={"epochs": 400, "stop": "train_plateau", "penalty_weight": 1e4,
+                                        "checkpoint_every": 4, "l2_weight": 0.01})  # fmt: skip
+    curves = train([config], [0], few, SMALL)[0]
+    assert curves.stopped in ("train_plateau", "collapsed")
+    recent = curves.nll[-stopping.PLATEAU_CHECKPOINTS :, :2].mean(1)
+    assert np.ptp(recent) < stopping.PLATEAU_CHANGE
+    assert curves.epoch[-stopping.PLATEAU_CHECKPOINTS] >= config.anneal_epoch
+    blind = dataclasses.replace(curves, **{name: getattr(curves, name).copy() for name in QUANTITIES})
+    for name in QUANTITIES:
+        getattr(blind, name)[:, 2:] = np.nan
+    assert stopping.train_plateau(blind, SMALL, config) == stopping.train_plateau(curves, SMALL, config)
+
+
+# Memory
+
+
+def test_an_out_of_memory_is_met_by_a_smaller_batch(few, monkeypatch):
+    wanted = train([AUTHORS] * 5, range(5), few, SMALL)
+    plain = training.build_environments
+
+    def short_of_memory(digits, spec, seeds, device):
+        if len(seeds) > 2:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes.")
+        return plain(digits, spec, seeds, device)
+
+    monkeypatch.setattr(training, "build_environments", short_of_memory)
+    for ours, theirs in zip(train([AUTHORS] * 5, range(5), few, SMALL), wanted, strict=True):
+        agree(ours, {name: getattr(theirs, name) for name in QUANTITIES}, tolerance=2e-5)
+
+
+def test_a_batch_is_no_larger_than_memory_holds(few, monkeypatch):
+    widths = []
+    plain = training.build_environments
+
+    def noted(digits, spec, seeds, device):
+        widths.append(len(seeds))
+        return plain(digits, spec, seeds, device)
+
+    monkeypatch.setattr(training, "build_environments", noted)
+    monkeypatch.setattr(training, "runs_in_memory", lambda *arguments: 2)
+    assert len(train([AUTHORS] * 5, range(5), few, SMALL)) == 5
+    assert widths == [2, 2, 1]

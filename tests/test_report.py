@@ -1,0 +1,249 @@
+"""The page says what the tables say, obeys no name that it prints, asks the network for nothing, and repeats itself."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import tomllib
+
+import numpy as np
+import pytest
+from markupsafe import Markup
+from scipy import stats
+
+from irm_study import report, tables
+from irm_study.config import TrainSpec
+from irm_study.figures import FIGURES
+from tests.synthetic import KINDS, study_record, study_spec
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """kind → its record and the text of its page, written once."""
+    made = {}
+
+    def of(kind):
+        if kind not in made:
+            record = KINDS[kind](tmp_path_factory.mktemp("study"))
+            made[kind] = record, report.write_report(record).read_text()
+        return made[kind]
+
+    return of
+
+
+def text_of(page, element_id):
+    found = re.search(rf'<(\w+)[^>]*id="{element_id}"[^>]*>(.*?)</\1>', page, re.DOTALL)
+    return html.unescape(re.sub(r"<[^>]+>", "", found[2])).strip()
+
+
+def data_of(page):
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_study_has_a_page_and_every_figure_as_svg_and_png(written, kind):
+    record, page = written(kind)
+    assert page.startswith("<!doctype html>")
+    for name in FIGURES:
+        assert (record.folder / "figures" / f"{name}.svg").read_text().startswith("<?xml")
+        assert (record.folder / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    left = [path.name for path in record.folder.rglob("*") if path.name.endswith(".partial")]
+    assert left == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_page_asks_for_anything_outside_itself(written, kind):
+    _, page = written(kind)
+    assert not re.search(r"""(?:src|href|action|data)\s*=\s*["']?(?!#|data:,)[^"'\s>]*[:/]""", re.sub(
+        r"<script.*?</script>", "", page, flags=re.DOTALL))  # fmt: skip
+    assert not re.search(r"https?://|@import|url\((?!#)", page)
+    assert "default-src 'none'" in page
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ids_are_unique_and_references_lead_somewhere(written, kind):
+    _, page = written(kind)
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    wanted = set(re.findall(r'href="#([^"]+)"', page)) | set(re.findall(r"url\(#([^)]+)\)", page))
+    assert wanted <= set(ids) | {"mark-"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_figure_has_a_title_a_description_and_a_caption_naming_the_digits(written, kind):
+    record, page = written(kind)
+    claim = report.DIGITS[record.spec.digits]
+    figures = re.findall(r"<figure.*?</figure>", page, re.DOTALL)
+    assert len(figures) == len(FIGURES)
+    for figure in figures:
+        assert 'role="img" aria-labelledby=' in figure
+        assert re.search(r"<title[^>]*>\S.*?</title><desc[^>]*>\S.*?</desc>", figure, re.DOTALL)
+        assert claim in figure[figure.index("<figcaption>") :]
+
+
+def test_embedded_digits_are_named_on_the_first_screen(written):
+    _, page = written("plain")
+    header = page[page.index("<header>") : page.index("</header>")]
+    assert "5,000 embedded digits, not full MNIST" in header
+
+
+def test_the_first_screen_says_what_plain_counting_says(written):
+    record, page = written("plain")
+    search, fresh = (record.runs[record.runs["stage"] == stage] for stage in ("search", "confirm"))
+    successes, n = int((fresh["failure_mode"] == "invariant").sum()), len(fresh)
+    interval = stats.binomtest(successes, n).proportion_ci(method="wilson")
+    rate = text_of(page, "success-rate")
+    assert rate.startswith(f"{100 * successes / n:.0f}%")
+    assert f"{successes} of {n} fresh seeds" in rate
+    assert f"{100 * interval.low:.0f}% to {100 * interval.high:.0f}% (Wilson), n = {n}" in text_of(
+        page, "success-interval"
+    )
+    verdict = text_of(page, "verdict")
+    assert f"trial {fresh['trial'].iloc[0]}" in verdict and f"{successes} of {n} fresh seeds" in verdict
+    header = page[page.index("<header>") : page.index("</header>")]
+    counted = re.search(r'data-stage="search">(.*?)</ul>', header, re.DOTALL)[1]
+    shown = {name: int(number) for number, name in re.findall(r"<b>([\d,]+)</b> ([\w-]+)", counted)}
+    assert shown == {
+        report.MODE_NAMES[mode]: number for mode, number in search["failure_mode"].value_counts().items()
+    }
+
+
+def test_the_first_screen_and_the_table_of_trials_agree(written):
+    record, page = written("plain")
+    best = report.first_screen(record, tables.configurations(record))["best"]
+    row = re.search(rf'<tr class="trial" data-trial="{best["trial"]}".*?</tr>', page, re.DOTALL)[0]
+    assert f"{best['fresh_successes']} of {best['fresh_n']}</span>" in row
+    assert f"{best['fresh_successes']} of {best['fresh_n']} fresh seeds" in text_of(page, "success-rate")
+
+
+@pytest.mark.parametrize(
+    ("criterion", "environments", "words"),
+    [("oracle_min", {}, "looked at the test environment"),
+     ("validation_min", {"validation_flip": 0.5}, "the test environment was not looked at"),
+     ("train_nll", {}, "training environments alone")],
+)  # fmt: skip
+def test_the_page_says_whose_eyes_chose(criterion, environments, words):
+    spec = study_spec(study={"criterion": criterion}, environments=environments)
+    assert words in report.chosen_by(spec)
+
+
+def test_an_oracle_stopping_rule_makes_the_choice_an_oracles():
+    spec = study_spec(study={"criterion": "train_nll"}, run={"stop": "oracle_zone", "epochs": 201})
+    assert report.chosen_by(spec).startswith("oracle")
+
+
+# A verdict no stronger than its interval
+
+
+def verdict_of(folder, **kind):
+    record = study_record(folder, **kind)
+    return report.first_screen(record, tables.configurations(record))
+
+
+@pytest.mark.parametrize(
+    ("kind", "opening"),
+    [({"only": "invariant", "confirm_seeds": 40}, "Stable:"),
+     ({"only": "invariant", "confirm_seeds": 8}, "Works on most seeds:"),
+     ({"only": "invariant", "confirm_seeds": 1}, "Stability not shown:"),
+     ({"only": "collapsed"}, "No working configuration found:"),
+     ({"only": "diverged"}, "No working configuration found:"),
+     ({"confirm_top": 0}, "Not confirmed:"),
+     ({"trials": 0, "running": 2, "confirm_top": 0}, "No trial is finished yet:"),
+     ({"trials": 0, "confirm_top": 0}, "Nothing has been run yet.")],
+)  # fmt: skip
+def test_the_verdict_is_no_stronger_than_the_interval(tmp_path, kind, opening):
+    assert verdict_of(tmp_path, **kind)["verdict"].startswith(opening)
+
+
+def test_a_collapsed_winner_is_called_so(tmp_path):
+    assert "8 of them ended collapsed" in verdict_of(tmp_path, only="collapsed")["verdict"]
+
+
+def test_few_fresh_seeds_and_an_unfinished_study_are_said(tmp_path):
+    notes = verdict_of(tmp_path, trials=5, confirm_seeds=3)["caveats"]
+    assert any("n = 3 is small" in note for note in notes)
+    assert any("5 of 12 trials" in note for note in notes)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_caption_is_a_sentence(written, kind):
+    _, page = written(kind)
+    captions = re.findall(r"<figcaption>(.*?) <strong>(.*?)</strong>", page, re.DOTALL)
+    assert len(captions) == len(FIGURES)
+    for sentence in (text for caption in captions for text in caption):
+        assert sentence.endswith(".") and not re.search(r"\bnan\b|None|\binf\b", sentence), sentence
+
+
+# Names
+
+
+def test_hostile_names_are_printed_and_not_obeyed(written):
+    record, page = written("hostile names")
+    assert str(Markup.escape(record.spec.name)) in page
+    assert "色付き" in page
+    assert "<script>alert" not in page and "<img src=x" not in page and "<b>bold</b>" not in page
+    assert page.count("<script") == 2 and page.count("</script") == 2
+    evidence = [run[10] for trial in data_of(page)["trials"].values() for run in trial["runs"]]
+    assert all(text.startswith("</script><img") for text in evidence)
+
+
+@pytest.mark.parametrize("kind", ["plain", "hostile names", "validation environment", "nothing searched"])
+def test_a_copied_configuration_is_a_file_that_train_takes(written, kind):
+    record, page = written(kind)
+    data = data_of(page)
+    for row in record.trials.to_dict("records"):
+        trial = data["trials"][str(row["trial"])]
+        spec = TrainSpec.model_validate(tomllib.loads(trial["head"] + data["base"] + trial["tail"]))
+        expected = record.spec.configure({key: row[key] for key in record.spec.search})
+        assert spec.run == expected
+        assert (spec.digits, spec.environments) == (record.spec.digits, record.spec.environments)
+
+
+# Rows
+
+
+def test_a_row_opens_every_run_of_its_trial_with_evidence_and_curves(written):
+    record, page = written("plain")
+    data = data_of(page)
+    for trial, runs in record.runs.groupby("trial"):
+        shown = data["trials"][str(trial)]["runs"]
+        assert [run[0] for run in shown] == runs["seed"].tolist()
+        assert [run[2] for run in shown] == runs["failure_mode"].tolist()
+        assert [run[10] for run in shown] == runs["evidence"].tolist()
+        assert [data["explanations"][run[11]] for run in shown] == runs["explanation"].tolist()
+        for run, test in zip(shown, runs["curve_accuracy_test"], strict=True):
+            last = None if np.isnan(test[-1]) else round(1000 * test[-1])
+            assert run[15][-1] == last and len(run[13]) == len(run[14]) == len(run[15]) <= 40
+
+
+def test_the_same_study_gives_the_same_bytes(tmp_path):
+    first, second = (study_record(tmp_path / name, trials=1) for name in ("a", "b"))
+    for record in (first, second):
+        record.folder.mkdir()
+        report.write_report(record)
+    for path in sorted((tmp_path / "a").rglob("*.*")):
+        assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes(), path.name
+
+
+def test_writing_again_touches_no_file(tmp_path):
+    record = study_record(tmp_path, trials=1)
+    report.write_report(record)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")}
+    report.write_report(record)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")} == before
+
+
+def test_a_page_of_200_trials_with_10_seeds_stays_under_3_megabytes(tmp_path):
+    record = study_record(tmp_path, trials=200, seeds=10, confirm_top=5, confirm_seeds=20)
+    assert report.write_report(record).stat().st_size < 3_000_000
+
+
+def test_how_it_was_made_is_on_the_page(written):
+    record, page = written("plain")
+    assert text_of(page, "command") == record.provenance["command"]
+    assert report.study_digest(record.spec) in page
+    study = tomllib.loads(text_of(page, "study-file"))
+    assert type(record.spec).model_validate(study) == record.spec
