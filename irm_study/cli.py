@@ -24,6 +24,9 @@ app = typer.Typer(
     "and study their stability over seeds.",
 )
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C."""
+
 Out = Annotated[Path | None, typer.Option(help="Folder for the results; by default reports/<study name>.")]
 Seeds = Annotated[int | None, typer.Option(min=1, help="Seeds, instead of the file's.")]
 Jobs = Annotated[int | None, typer.Option(min=1, help="Processes to train in; by default one for each core.")]
@@ -163,21 +166,52 @@ def confirm(
     _finish(record, trained, as_json)
 
 
+@app.command()
+def bench(device: Device = "cpu", as_json: AsJson = False) -> None:
+    """Measure the trainer on this machine: against a matrix product, and against plain training."""
+    from irm_study.benchmark import benchmark
+
+    _check_device(device)
+    measured = benchmark(device)
+    if as_json:
+        print(json.dumps(measured, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    columns = ("hidden", "runs", "seconds an epoch", "GFLOP/s", "of the product", "times plain", "peak memory")
+    table = Table(*columns, title=f"{measured['device']}: product at {measured['matmul_gflops']:.0f} GFLOP/s")
+    for case in measured["cases"]:
+        table.add_row(
+            str(case["hidden"]), str(case["runs"]), f"{case['epoch_seconds']:.3f}", f"{case['gflops']:.0f}",
+            f"{case['fraction']:.0%}", f"{case['speedup']:.2f}", f"{case['peak_memory_bytes'] / 2**20:.0f} MiB",
+        )  # fmt: skip
+    Console(markup=False).print(table)
+    if "processes" in measured:
+        told = measured["processes"]
+        print(f"{told['processes']} processes of one thread train {told['ratio']:.2f} times the runs of one")
+    else:
+        print(
+            f"half-precision product at {measured['matmul_float16_gflops']:.0f} GFLOP/s; "
+            f"memory at {measured['memory_gigabytes_per_second']:.0f} GB/s"
+        )
+
+
 def main() -> None:
     """The entry point: a user's mistake is one message and status 2, failed work is status 1."""
     from irm_study.config import ConfigError
 
     try:
-        app(standalone_mode=False)
+        status = app(standalone_mode=False)  # typer returns the status of what it ended itself, Ctrl-C included
     except ConfigError as error:
         _fail(str(error), 2)
-    except typer.Exit as ended:
-        sys.exit(ended.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        print(f"\ninterrupted; what was trained is kept. To go on:\n  {_again()}", file=sys.stderr)
-        sys.exit(130)
+        status = INTERRUPTED
     except Exception as error:
         _explain(error)
+    if status == INTERRUPTED:
+        print(f"\ninterrupted; what was trained is kept. To go on:\n  {_again()}", file=sys.stderr)
+    sys.exit(status)
 
 
 def _explain(error: Exception) -> None:
@@ -227,31 +261,40 @@ def _shipped() -> dict[str, Path]:
 
 def _folder(out: Path | None, name: str) -> Path:
     """Where results go: a study's name may hold anything, a folder's name may not."""
+    import hashlib
     import re
 
     if out is not None:
         return out
     safe = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "study"
-    safe = safe.encode()[:200].decode(errors="ignore")  # file systems allow 255 bytes
+    if len(safe.encode()) > 200:  # file systems allow 255 bytes
+        digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+        safe = f"{safe.encode()[:180].decode(errors='ignore')}-{digest}"
     return Path("reports") / safe
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    from irm_study.config import ConfigError
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"--device {device}: torch cannot use it: {str(error).splitlines()[0]}") from None
 
 
 def _settings(
     spec: StudySpec | TrainSpec, path: Path, jobs: int | None, device: str, data_root: Path | None, storage: str | None
 ) -> Settings:
-    """How to run; device, digits and environments are tried here once, so that what is wrong is said before any work."""
-    import torch
-
+    """How to run; device, digits and environments are tried here once, so that mistakes are told before any work."""
     from irm_study.config import ConfigError
     from irm_study.digits import load_digits
     from irm_study.environments import build_environments
     from irm_study.execution import available_cores
     from irm_study.study import Settings
 
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"--device {device}: torch cannot use it: {str(error).splitlines()[0]}") from None
+    _check_device(device)
     root = None if data_root is None else str(data_root)
     digits = load_digits(spec.digits, root)
     try:
@@ -288,7 +331,7 @@ def _finish(record: StudyRecord, trained: int, as_json: bool) -> None:
         table.add_row("its hyperparameters", _parameters(told["best"]["parameters"]))
     for row in told["confirmed"]:
         table.add_row(f"confirmed: trial {row['trial']}", _confirmation(row))
-    Console().print(table, markup=False)
+    Console(markup=False).print(table)
     print(f"page: {page}")
 
 
@@ -302,7 +345,7 @@ def _print_runs(runs: Any) -> None:
             str(row["seed"]), row["failure_mode"], f"{row['train_accuracy']:.3f}", f"{row['test_accuracy']:.3f}",
             f"{row['seconds']:.1f}", row["evidence"],
         )  # fmt: skip
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 def _modes(counts: dict[str, int]) -> str:

@@ -177,7 +177,7 @@ class StudySection(Section):
             if len(set(value)) < len(value):
                 raise ValueError(f"seeds must differ from each other; got {shown(value)}")
             return tuple(value)
-        raise ValueError(f"needs how many seeds, in [1, 10000], or a list of that many; got {shown(value)}")
+        raise ValueError(f"needs a number of seeds in [1, 10000], or a list of as many; got {shown(value)}")
 
     @property
     def seed_list(self) -> tuple[int, ...]:
@@ -233,7 +233,8 @@ class StudySpec(Section):
                 wrong[key] = str(error)
         if wrong:
             raise EntryErrors(wrong)
-        return entries
+        # Whatever the order in the file: it is no part of a study's identity, and may choose nothing.
+        return {key: entries[key] for key in RunConfig.model_fields if key in entries}
 
     @model_validator(mode="after")
     def consistent(self, info: ValidationInfo) -> StudySpec:

@@ -6,8 +6,10 @@ submitted again. What a batch's curves mean, and where they are stored, is the d
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
+import platform
 import signal
 import threading
 import time
@@ -15,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from joblib.externals.loky import get_reusable_executor
@@ -78,11 +81,11 @@ class Workers:
             self.pending[Future()] = batch, attempt
             return
         if self.executor is None:
-            self.executor = _local_processes(self.jobs)
+            self.executor = local_processes(self.jobs)
         try:
             future = self.executor.submit(train_batch, batch, 1)
         except BrokenProcessPool:
-            self.executor = _local_processes(self.jobs)
+            self.executor = local_processes(self.jobs)
             future = self.executor.submit(train_batch, batch, 1)
         self.pending[future] = batch, attempt
 
@@ -143,7 +146,16 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _local_processes(jobs: int) -> Executor:
+def processor() -> str:
+    """The name of this machine's processor."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "unknown processor"
+
+
+def local_processes(jobs: int) -> Executor:
     return get_reusable_executor(
         max_workers=jobs,
         timeout=600,

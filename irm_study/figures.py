@@ -47,7 +47,7 @@ from irm_study.drawing import (
     stage_handles,
     widened,
     words,
-)  # fmt: skip
+)
 from irm_study.failures import Landmarks
 
 # Which configurations are stable

@@ -143,27 +143,25 @@ class Layout:
         return torch.from_numpy(np.stack(flat)).to(device)
 
 
-# Derivatives of activations told from their output, in place on the incoming gradient. All map 0 to 0,
-# which keeps padded units silent.
-DERIVATIVES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
+# An activation in place, and the gradient through it told from its output (gradient, output, out) → out.
+# All map 0 to 0, which keeps padded units silent.
+DERIVATIVES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor, Tensor], Tensor]]] = {
     "relu": (
         torch.relu_,
-        lambda gradient, output: torch.ops.aten.threshold_backward.grad_input(
-            gradient, output, 0, grad_input=gradient
-        ),
+        lambda gradient, output, out: torch.ops.aten.threshold_backward.grad_input(gradient, output, 0, grad_input=out),
     ),
     "tanh": (
         torch.tanh_,
-        lambda gradient, output: torch.ops.aten.tanh_backward.grad_input(gradient, output, grad_input=gradient),
+        lambda gradient, output, out: torch.ops.aten.tanh_backward.grad_input(gradient, output, grad_input=out),
     ),
 }
 
 
 @dataclass(frozen=True)
 class Sorted:
-    """Examples sorted by colour. blocks: (images (runs, rows, pixels + 1), channel) each, with a
-    constant 1 as last column, which carries the first bias. position: (runs, examples), where each
-    example stands among the blocks' rows. shape: of the examples' labels."""
+    """Examples sorted by colour. blocks: (images (runs, rows, pixels + 1), channel) each, with a constant 1
+    as last column. position: (runs, examples), where each example stands among the blocks' rows. shape: of
+    the examples' labels."""
 
     blocks: list[tuple[Tensor, int]]
     position: Tensor
@@ -171,38 +169,42 @@ class Sorted:
 
 
 class SortedMlp:
-    """The MLP on images of zero background, full batch."""
+    """The MLP on images of zero background, full batch.
+
+    Every layer's input ends in a constant 1 and every weight in a row for it, the bias: biases and their
+    gradients come with the products, not in passes of their own over the activations.
+    """
 
     def __init__(self, config: RunConfig, environments: Environments):
         self.config, self.environments = config, environments
         self.lit = (environments.pixels > 0).any(dim=0).flatten().nonzero().squeeze(1)
         self.channels = 1 if environments.spec.channels == "grey" else 2
-        hidden = -(-config.hidden // LANES) * LANES
-        shapes: dict[str, tuple[int, ...]] = {
-            "weight1": (self.channels, len(self.lit), hidden),
-            "bias1": (1, hidden),
-        }
+        self.hidden = -(-config.hidden // LANES) * LANES
+        shapes = {"first": (self.channels * len(self.lit) + 1, self.hidden)}
         for number in range(2, config.layers + 1):
-            shapes |= {f"weight{number}": (hidden, hidden), f"bias{number}": (1, hidden)}
-        last = config.layers + 1
-        shapes |= {f"weight{last}": (hidden, 1), f"bias{last}": (1, 1)}
-        self.layout = Layout(shapes)
+            shapes[f"middle{number}"] = (self.hidden + 1, self.hidden)
+        self.layout = Layout(shapes | {"last": (self.hidden + 1, 1)})
         self.size = self.layout.size
         self.activate, self.differentiate = DERIVATIVES[config.activation]
         self.buffers: dict[tuple, Tensor] = {}
 
     def initial(self, seeds: Sequence[int]) -> Tensor:
         image = self.environments.image_shape
-        device = self.environments.pixels.device
         lit = self.lit.cpu().numpy()
 
-        def padded(drawn: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-            first = drawn["weight1"].reshape(image[0], -1, self.config.hidden)
-            drawn = drawn | {"weight1": first[: self.channels, lit]}
-            return {name: _pad(drawn[name], shape) for name, shape in self.layout.shapes.items()}
+        def arranged(drawn: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            first = drawn["weight1"].reshape(image[0], -1, self.config.hidden)[: self.channels, lit]
+            weights = [first.reshape(-1, self.config.hidden)]
+            weights += [drawn[f"weight{number}"] for number in range(2, self.config.layers + 2)]
+            return {
+                name: _with_bias(weight, drawn[f"bias{number}"], shape)
+                for number, ((name, shape), weight) in enumerate(
+                    zip(self.layout.shapes.items(), weights, strict=True), start=1
+                )
+            }
 
         draws = [MODELS["mlp"].initial(self.config, image, stream(seed, "initialisation")) for seed in seeds]
-        return self.layout.flatten([padded(drawn) for drawn in draws], device)
+        return self.layout.flatten([arranged(drawn) for drawn in draws], self.environments.pixels.device)
 
     def inputs(self, examples: Examples) -> Sorted:
         rows, colours = examples.rows.flatten(1), examples.colours.flatten(1)
@@ -221,8 +223,7 @@ class SortedMlp:
             # Runs differ in how many examples have a colour: shorter ones repeat a row that nobody reads.
             members = torch.argsort(~mine, dim=1, stable=True)[:, :longest]
             position[mine] = (start + mine.cumsum(1) - 1)[mine]
-            count = -(-longest // BLOCK)
-            for block in members.tensor_split(count, dim=1):
+            for block in members.tensor_split(-(-longest // BLOCK), dim=1):
                 blocks.append((pixels[rows.gather(1, block)], channel))
             start += longest
         return Sorted(blocks, position, examples.rows.shape)
@@ -234,71 +235,87 @@ class SortedMlp:
 
     def forward(self, parameters: Tensor, inputs: Sorted) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         weights = self._weights(parameters)
-        layers = [
+        outputs = [
             self._block(weights, *block, scratch=number) for number, block in enumerate(inputs.blocks, start=1)
         ]
-        logits = torch.cat([each[-1] for each in layers], dim=1)
+        logits = torch.cat([each[-1] for each in outputs], dim=1)
 
         def pullback(cotangent: Tensor) -> Tensor:
             sorted_cotangent = torch.zeros_like(logits).scatter_(1, inputs.position, cotangent.flatten(1))
-            return self._pull_back(weights, inputs, layers, sorted_cotangent)
+            return self._pull_back(weights, inputs, outputs, sorted_cotangent)
 
         return logits.gather(1, inputs.position).view(inputs.shape), pullback
 
     def _weights(self, parameters: Tensor) -> dict[str, Tensor]:
-        """The parameters by name, and `first`: each channel's weights with the bias as last row."""
+        """The weights by name; `first` as (runs, channels, pixels + 1, hidden), the bias in each channel."""
         weights = self.layout.views(parameters)
-        bias = weights["bias1"].unsqueeze(1).expand(-1, self.channels, -1, -1)
-        return weights | {"first": torch.cat([weights["weight1"], bias], dim=2)}
+        pixels, bias = weights["first"][:, :-1], weights["first"][:, -1:]
+        pixels = pixels.unflatten(1, (self.channels, -1))
+        bias = bias.unsqueeze(1).expand(-1, self.channels, -1, -1)
+        return weights | {"first": torch.cat([pixels, bias], dim=2)}
 
     def _block(self, weights: dict[str, Tensor], images: Tensor, channel: int, scratch: int) -> list[Tensor]:
-        """Outputs of every layer for one block, the last being its logits (runs, rows)."""
-        runs, rows = images.shape[:2]
-        shape = (runs, rows, weights["first"].shape[-1])
-        outputs = [self._buffer((scratch, 1), shape)]
-        self.activate(torch.bmm(images, weights["first"][:, channel], out=outputs[0]))
-        for number in range(2, self.config.layers + 1):
-            output = self._buffer((scratch, number), shape)
-            torch.bmm(outputs[-1], weights[f"weight{number}"], out=output)
-            outputs.append(self.activate(output.add_(weights[f"bias{number}"])))
-        last = self.config.layers + 1
-        outputs.append(torch.baddbmm(weights[f"bias{last}"], outputs[-1], weights[f"weight{last}"]).squeeze(-1))
-        return outputs
+        """Outputs of every layer for one block, hidden ones (runs, rows, hidden + 1); last its logits (runs, rows)."""
+        outputs = [images]
+        for number in range(1, self.config.layers + 1):
+            weight = weights["first"][:, channel] if number == 1 else weights[f"middle{number}"]
+            output = self._hidden(images, (scratch, number))
+            self.activate(torch.bmm(outputs[-1], weight, out=output[..., :-1]))
+            outputs.append(output)
+        return [*outputs, torch.bmm(outputs[-1], weights["last"]).squeeze(-1)]
 
     def _pull_back(
-        self, weights: dict[str, Tensor], inputs: Sorted, layers: list[list[Tensor]], cotangent: Tensor
+        self, weights: dict[str, Tensor], inputs: Sorted, outputs: list[list[Tensor]], cotangent: Tensor
     ) -> Tensor:
         gradient = torch.zeros(len(cotangent), self.size, device=cotangent.device)
         by_name = self.layout.views(gradient)
         first = torch.zeros_like(weights["first"])
-        last = self.config.layers + 1
+        # The gradient at the top hidden layer is (cotangent · derivative) · last weight, the same weight in every
+        # row. It is multiplied into the small matrices on either side, not into the activations.
+        columns = weights["last"][:, :-1].mT
+        names = ["first", *(f"middle{number}" for number in range(2, self.config.layers + 1))]
+        down = {name: weights[name][:, :-1].mT for name in names[1:]}
+        if len(names) > 1:
+            down[names[-1]] = columns.mT * down[names[-1]]
         parts = cotangent.split([images.shape[1] for images, _ in inputs.blocks], dim=1)
-        for (images, channel), outputs, part in zip(inputs.blocks, layers, parts, strict=True):
+        for (images, channel), layers, part in zip(inputs.blocks, outputs, parts, strict=True):
             part = part.unsqueeze(-1)
-            hidden = outputs[-2]
-            by_name[f"weight{last}"].baddbmm_(hidden.mT, part)
-            flowing = self._buffer(("gradient", last), hidden.shape)
-            torch.mul(part, weights[f"weight{last}"].mT, out=flowing)
+            by_name["last"].baddbmm_(layers[-2].mT, part)
+            flowing = self._gradient(images, self.config.layers)
+            self.differentiate(part.expand_as(flowing), layers[-2][..., :-1], flowing)
             for number in range(self.config.layers, 0, -1):
-                self.differentiate(flowing, outputs[number - 1])
-                if number == 1:
-                    first[:, channel].baddbmm_(images.mT, flowing)
-                    break
-                by_name[f"weight{number}"].baddbmm_(outputs[number - 2].mT, flowing)
-                by_name[f"bias{number}"] += flowing.sum(1, keepdim=True)
-                below = self._buffer(("gradient", number), hidden.shape)
-                flowing = torch.bmm(flowing, weights[f"weight{number}"].mT, out=below)
-        by_name[f"bias{last}"] += cotangent.sum(1)[:, None, None]
-        by_name["weight1"].copy_(first[:, :, :-1])
-        by_name["bias1"].copy_(first[:, :, -1:].sum(1))
+                into = first[:, channel] if number == 1 else by_name[f"middle{number}"]
+                into.baddbmm_(layers[number - 1].mT, flowing)
+                if number > 1:
+                    below = torch.bmm(flowing, down[names[number - 1]], out=self._gradient(images, number - 1))
+                    flowing = self.differentiate(below, layers[number - 1][..., :-1], below)
+        if len(names) > 1:
+            by_name[names[-1]] *= columns
+        else:
+            first *= columns.unsqueeze(1)
+        by_name["first"][:, :-1] = first[:, :, :-1].flatten(1, 2)
+        by_name["first"][:, -1:] = first[:, :, -1:].sum(1)
         return gradient
 
-    def _buffer(self, name: tuple, shape: Sequence[int]) -> Tensor:
-        key = (*name, *shape)
+    def _hidden(self, images: Tensor, name: tuple[int, int]) -> Tensor:
+        """The buffer of one layer's output for one block, a constant 1 in its last column."""
+        key = (*name, *images.shape[:2])
         if key not in self.buffers:
-            self.buffers[key] = torch.empty(tuple(shape), device=self.environments.pixels.device)
+            # Rows lie a multiple of the vector unit apart.
+            wide = torch.ones(*images.shape[:2], self.hidden + LANES, device=images.device)
+            self.buffers[key] = wide[..., : self.hidden + 1]
+        return self.buffers[key]
+
+    def _gradient(self, images: Tensor, number: int) -> Tensor:
+        key = ("gradient", number, *images.shape[:2])
+        if key not in self.buffers:
+            self.buffers[key] = torch.empty(*images.shape[:2], self.hidden, device=images.device)
         return self.buffers[key]
 
 
-def _pad(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    return np.pad(values, [(0, wanted - have) for have, wanted in zip(values.shape, shape, strict=True)])
+def _with_bias(weight: np.ndarray, bias: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """A weight padded to a shape, with the bias in its last row."""
+    arranged = np.zeros(shape, dtype=np.float32)
+    arranged[: weight.shape[0], : weight.shape[1]] = weight
+    arranged[-1, : bias.shape[1]] = bias[0]
+    return arranged

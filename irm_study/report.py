@@ -1,8 +1,7 @@
 """The page and its pictures: a `StudyRecord` becomes `report.html` and `figures/*.svg`, `figures/*.png`.
 
-The numbers come from `tables`, the drawing from `figures`; here they are put into words and written. A page
-is one file without any external request, and the same record gives the same bytes. What it says about a
-configuration it says with n and an interval, and names whose eyes chose it.
+The numbers come from `tables`, the sentences from `findings`, the drawing from `figures`; here they are put
+together and written. A page is one file without any external request, and the same record gives the same bytes.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import io
 import math
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,42 +24,25 @@ from matplotlib.markers import MarkerStyle
 
 from irm_study import tables
 from irm_study.config import StudySpec, is_whole, study_digest
-from irm_study.criteria import eyes
 from irm_study.drawing import FAINT, GRID, INK, MODE_COLOURS, MODE_MARKERS, MODE_NAMES, PAPER
-from irm_study.failures import EXPLANATIONS, landmarks
+from irm_study.failures import EXPLANATIONS
 from irm_study.figures import FIGURES
+from irm_study.findings import (
+    DIGITS,
+    SECTIONS,
+    SMALL,
+    Picture,
+    caveats,
+    chosen_by,
+    describe,
+    percent,
+    verdict,
+    words,
+)
 from irm_study.records import StudyRecord, plain, write_text
-
-DIGITS = {
-    "embedded": "5,000 embedded digits, not full MNIST",
-    "mnist": "full MNIST",
-    "fashion-mnist": "Fashion-MNIST, not MNIST",
-    "kmnist": "KMNIST, not MNIST",
-}
 
 CURVE_NUMBERS = 200_000
 """Numbers of single runs' curves that a page carries in all; with more runs, each curve gets coarser."""
-
-SMALL = 10
-"""Fresh seeds below which the page says that there are few."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure on the page: what it shows, and what to conclude from it."""
-
-    name: str
-    title: str
-    section: str
-    shows: str
-    concludes: str
-    data: tuple[Any, ...]
-    """The tables that its function in FIGURES takes."""
-
-    @property
-    def narrow(self) -> bool:
-        """Whether it is drawn for one column of a page of two."""
-        return self.name in {"trade_off", "performance_profile", "search_vs_confirmation", "importance"}
 
 
 def write_report(record: StudyRecord) -> Path:
@@ -128,318 +109,11 @@ def first_screen(record: StudyRecord, table: pd.DataFrame) -> dict[str, Any]:
         "eyes": chosen_by(record.spec),
         "bars": bars,
         "runs": len(tables.runs_of(record)),
+        "planned": max(record.spec.study.trials, len(table)),
         "complete": int(states.get("complete", 0)),
         "pruned": int(states.get("pruned", 0)),
         "small": best is not None and 0 < best["fresh_n"] < SMALL,
     }
-
-
-def verdict(record: StudyRecord, best: dict[str, Any] | None) -> str:
-    """One sentence on whether a stable configuration was found, no stronger than the interval allows."""
-    if record.runs.empty:
-        return "Nothing has been run yet."
-    if best is None:
-        return f"No trial is finished yet: {_counted(len(record.runs), 'run')} so far, and nothing to conclude."
-    name = f"trial {best['trial']}"
-    if best["fresh_n"] == 0:
-        found = f"{best['search_successes']} of {_counted(best['search_n'], 'search seed')}"
-        return (
-            f"Not confirmed: {name} leads the search, with {found} in the target zone, "
-            "but those are the seeds that chose it."
-        )
-    fresh = _counted(best["fresh_n"], "fresh seed")
-    interval = f"95% interval {_interval(best['fresh_low'], best['fresh_high'])}"
-    reached = f"{best['fresh_successes']} of {fresh} ({percent(best['fresh_rate'])}, {interval})"
-    of = f"the best of {_counted(record.trials['digest'].nunique(), 'configuration')}" if len(record.trials) > 1 else ""
-    subject = f"{name}, {of}," if of else f"{name}, the only one tried,"
-    if best["fresh_successes"] == 0:
-        runs = record.runs[(record.runs["digest"] == best["digest"]) & (record.runs["stage"] == "confirm")]
-        mode, count = next(iter(runs["failure_mode"].value_counts().items()))
-        return (
-            f"No working configuration found: {subject} reached the target zone on none of {fresh} ({interval}); "
-            f"{count} of them ended {MODE_NAMES[mode]}."
-        )
-    if best["fresh_low"] >= 0.8:
-        return f"Stable: {subject} reached the target zone on {reached}."
-    if best["fresh_low"] > 0.5:
-        return f"Works on most seeds: {subject} reached the target zone on {reached}."
-    if best["fresh_high"] < 0.5:
-        return f"Unstable: {subject} reached the target zone on only {reached}."
-    return f"Stability not shown: {subject} reached the target zone on {reached}."
-
-
-def caveats(record: StudyRecord, best: dict[str, Any] | None, table: pd.DataFrame) -> list[str]:
-    """What a reader should hold against the verdict."""
-    notes = []
-    planned = record.spec.study.trials
-    finished = int(record.trials["state"].isin(["complete", "pruned"]).sum()) if len(record.trials) else 0
-    if finished < planned:
-        notes.append(f"Unfinished: {finished} of {_counted(planned, 'trial')} done.")
-    if best is not None and 0 < best["fresh_n"] < SMALL:
-        notes.append(f"n = {best['fresh_n']} is small: read the interval, not the rate.")
-    if best is not None and best["fresh_n"] and best["fresh_low"] <= 0.5 <= best["fresh_high"]:
-        notes.append("Whether it works more often than not is open.")
-    if best is not None and best["fresh_n"] == 0:
-        notes.append("The success rate on the search's own seeds is too high on average: they did the choosing.")
-    if len(table) and table.loc[table["fresh_n"] > 0, "digest"].nunique() > 1:
-        notes.append("The best of several confirmed configurations is shown, which flatters it a little.")
-    return notes
-
-
-def chosen_by(spec: StudySpec) -> str:
-    """Whose eyes chose the best configuration, the stopping rule's included."""
-    text = eyes(spec.study.criterion)
-    stops = spec.search.get("stop", (spec.run.stop,))
-    oracles = [stop for stop in stops if stop.startswith("oracle")]
-    if oracles and not spec.study.criterion.startswith("oracle"):
-        return f"oracle: the stopping rule {oracles[0]} looked at the test environment"
-    return text
-
-
-# The pictures and their words
-
-SECTIONS = ("Which configurations are stable", "How runs fail", "Whether to believe the search")
-
-
-def describe(record: StudyRecord) -> list[Picture]:
-    """Every picture of the page with its tables, what it shows, and what follows from the numbers in it."""
-    stable, fail, believe = SECTIONS
-    zones = landmarks(record.spec.environments)
-    ranking = tables.leading(record)
-    zone = f"training ≥ {percent(zones.target_train)} and test ≥ {percent(zones.target_test)}"
-    points = tables.seed_points(record, ranking)
-    profile = tables.profile(record, ranking[:4])
-    lines, bands = tables.curves(record)
-    shares = tables.failure_shares(record)
-    counts, runs = tables.modes_by_stage(record), tables.final_accuracies(record)
-    marks, begun = tables.map_marks(record), tables.beginnings(record)
-    progress, scores = tables.progress(record), tables.search_and_confirmation(record)
-    weights, spent = tables.importance(record), tables.cost(record)
-    criterion = record.spec.study.criterion
-    return [
-        Picture(
-            "seed_stability", "Every seed of the leading configurations", stable,
-            "Accuracy at the end of every run of the leading configurations, best first; "
-            f"the shade is the target zone ({zone}), the numbers count runs inside it.",
-            conclude_seeds(points), (points, tables.seed_summary(points), zones),
-        ),
-        Picture(
-            "trade_off", "Training against test accuracy", stable,
-            "Each mark is a run. Colour alone sits at the lower right, shape alone at the cross, a constant at 50/50.",
-            conclude_zone(runs), (runs, zones),
-        ),
-        Picture(
-            "performance_profile", "Performance profile", stable,
-            "How many of a configuration's runs beat each test accuracy; the band is a 95% interval of the first, "
-            "at one threshold at a time. A steep line is a stable configuration.",
-            conclude_profile(profile, zones.target_test), (profile, zones),
-        ),
-        Picture(
-            "mode_bar", "All runs by how they ended", fail,
-            "Every run, by the first failure mode whose rule applies at its end.",
-            conclude_modes(counts), (counts,),
-        ),
-        Picture(
-            "curves", "Training curves of every seed", fail,
-            "Training accuracy (solid) and test accuracy (dashed), a panel for each mode in which runs ended"
-            + (f"; {tables.LINES} single runs and the quantiles of all where there are more." if len(bands) else "."),
-            conclude_curves(lines, begun), (lines, bands),
-        ),
-        Picture(
-            "failure_map", "Failure map", fail,
-            "Where in (penalty weight, anneal epoch) runs end how. Each cluster is a trial, each mark one of its "
-            "seeds: a cluster of one colour is a configuration whose outcome the seed does not change.",
-            conclude_map(marks), (marks,),
-        ),
-        Picture(
-            "failure_shares", "Failure modes along each hyperparameter", fail,
-            "Share of the search's runs in each mode, numbers cut at their quantiles, with 95% Wilson intervals. "
-            "Seeds of a trial are not independent and the sampler favours good regions, so true intervals are wider.",
-            conclude_shares(shares), (shares,),
-        ),
-        Picture(
-            "when_failures_begin", "When failures begin", fail,
-            "For every run, since when it has been in the mode in which it ended.",
-            conclude_beginnings(begun), (begun,),
-        ),
-        Picture(
-            "search_progress", "Progress of the search", believe,
-            f"The objective value ({criterion}, {record.spec.study.aggregate} over seeds) of each trial, "
-            "marked by the mode most of its runs ended in.",
-            conclude_progress(progress), (progress, criterion),
-        ),
-        Picture(
-            "search_vs_confirmation", "Search score against confirmation", believe,
-            "The mean score on the seeds that chose a configuration, and on seeds that the search never saw, "
-            "with 95% bootstrap intervals.",
-            conclude_confirmation(scores), (scores, criterion),
-        ),
-        Picture(
-            "importance", "Importance of the hyperparameters", believe,
-            "How much of the objective's variation over the trials goes with each searched hyperparameter.",
-            conclude_importance(weights, record), (weights,),
-        ),
-        Picture(
-            "cost", "Cost", believe,
-            "Runs and computing time, by how the runs ended.",
-            conclude_cost(spent), (spent,),
-        ),
-    ]  # fmt: skip
-
-
-def conclude_seeds(points: pd.DataFrame) -> str:
-    if points.empty:
-        return "No configuration is finished."
-    first = points[(points["rank"] == 0) & (points["environment"] == "test")]
-    finite = first["accuracy"][np.isfinite(first["accuracy"].astype(float))]
-    name = first["configuration"].iloc[0]
-    if len(first) < 2:
-        return f"{name.capitalize()} has one run: its spread over seeds is not known."
-    if finite.empty:
-        return f"No run of {name} ended with a finite accuracy."
-    span = f"{percent(finite.min())} to {percent(finite.max())}"
-    inside = int((first["failure_mode"] == "invariant").sum())
-    return (
-        f"The seeds of {name} alone span {span} in test accuracy; {inside} of its {len(first)} runs, search "
-        "and fresh, end in the zone. "
-        + ("One run says little." if finite.max() - finite.min() > 0.1 else "The seed matters little here.")
-    )
-
-
-def conclude_zone(runs: pd.DataFrame) -> str:
-    if runs.empty:
-        return "No runs."
-    inside = int((runs["failure_mode"] == "invariant").sum())
-    return f"{inside} of {_counted(len(runs), 'run')} ended in the target zone."
-
-
-def conclude_profile(profile: pd.DataFrame, threshold: float) -> str:
-    if profile.empty:
-        return "No configuration is finished."
-    own = profile[profile["rank"] == 0]
-    row = own.iloc[int((own["threshold"] - threshold).abs().argmin())]
-    seeds = _counted(int(row["n"]), f"{'fresh' if row['stage'] == 'confirm' else 'search'} seed")
-    return (
-        f"{percent(row['share'])} of {row['configuration']}'s runs ({seeds}) exceed {percent(threshold)} in test; "
-        f"95% interval {_interval(row['low'], row['high'])}."
-    )
-
-
-def conclude_modes(counts: pd.DataFrame) -> str:
-    search = counts[counts["stage"] == "search"]
-    if search.empty:
-        return "No runs of the search."
-    failed = search[search["failure_mode"] != "invariant"].sort_values("runs", ascending=False, kind="stable")
-    total = int(search["runs"].sum())
-    if failed.empty:
-        return f"All {total} runs of the search ended in the target zone."
-    row = failed.iloc[0]
-    return (
-        f"The commonest failure in the search is {MODE_NAMES[row['failure_mode']]}: {row['runs']} of "
-        f"{_counted(total, 'run')} ({percent(row['share'])}, 95% interval {_interval(row['low'], row['high'])}). "
-        f"{EXPLANATIONS[row['failure_mode']]}"
-    )
-
-
-def conclude_curves(lines: pd.DataFrame, begun: pd.DataFrame) -> str:
-    if lines.empty:
-        return "No runs."
-    modes = begun["failure_mode"].nunique()
-    if modes == 1:
-        return f"All runs ended {MODE_NAMES[begun['failure_mode'].iloc[0]]}."
-    epochs = lines["anneal_epoch"].nunique()
-    aligned = "The axis counts from each run's anneal epoch. " if epochs > 1 else ""
-    return f"{aligned}{modes} different endings; compare where the panels part from each other."
-
-
-def conclude_map(marks: pd.DataFrame) -> str:
-    if marks.empty:
-        return "No runs of the search."
-    medians = marks.groupby("failure_mode")["penalty_weight"].median()
-    shown = [mode for mode in ("erm_like", "invariant", "collapsed") if mode in medians]
-    mixed = int((marks.groupby("trial")["failure_mode"].nunique() > 1).sum())
-    trials = marks["trial"].nunique()
-    text = f"In {mixed} of {_counted(trials, 'trial')} the seed alone changed how a run ended."
-    if shown and marks["penalty_weight"].nunique() > 1:
-        each = ", ".join(f"{MODE_NAMES[mode]} {tables.short(medians[mode])}" for mode in shown)
-        text += f" Median penalty weight of runs that ended {each}."
-    return text
-
-
-def conclude_shares(shares: pd.DataFrame) -> str:
-    own = shares[shares["failure_mode"] == "invariant"]
-    spans = own.groupby("hyperparameter")["share"].agg(lambda share: share.max() - share.min())
-    if spans.empty or spans.max() == 0:
-        return "No bin has more invariant runs than another." if len(shares) else "Nothing to compare."
-    name = spans.idxmax()
-    rows = own[own["hyperparameter"] == name]
-    worst, best = rows.loc[rows["share"].idxmin()], rows.loc[rows["share"].idxmax()]
-    apart = worst["high"] < best["low"]
-    return (
-        f"Invariant runs vary most along {words(name)}: {percent(worst['share'])} at {worst['label']}, "
-        f"{percent(best['share'])} at {best['label']}; "
-        + ("the intervals do not overlap." if apart else "the intervals overlap, so this may be chance.")
-    )
-
-
-def conclude_beginnings(begun: pd.DataFrame) -> str:
-    failed = begun[begun["failure_mode"] != "invariant"]
-    if failed.empty:
-        return "No run failed." if len(begun) else "No runs."
-    before = int((failed["since_anneal"] < 0).sum())
-    later = failed.loc[failed["since_anneal"] >= 0, "since_anneal"]
-    text = f"{before} of {_counted(len(failed), 'failed run')} were in their final mode before the anneal epoch"
-    if later.empty:
-        return f"{text}."
-    return f"{text}; the others entered it {later.median():.0f} epochs after it in the median."
-
-
-def conclude_progress(progress: pd.DataFrame) -> str:
-    complete = progress[(progress["state"] == "complete") & progress["value"].notna()]
-    if complete.empty:
-        return "No trial is finished."
-    row = complete.loc[complete["value"].idxmax()]
-    after = int((complete["trial"] > row["trial"]).sum())
-    return (
-        f"The best value, {row['value']:.3f}, came with trial {row['trial']}; "
-        f"{_counted(after, 'later trial')} did not better it."
-    )
-
-
-def conclude_confirmation(scores: pd.DataFrame) -> str:
-    if scores.empty:
-        return "Nothing has been confirmed: what the search's own seeds promise is not tested."
-    row = scores.iloc[0]
-    if not math.isfinite(row["search"]):
-        return f"{row['configuration'].capitalize()} scored {row['fresh']:.3f} on {row['fresh_n']} fresh seeds."
-    change = row["fresh"] - row["search"]
-    moved = "fell" if change < 0 else "rose" if change > 0 else "stayed, going"
-    note = " Some fall is expected, because the search picked the luckiest." if change < 0 else ""
-    return (
-        f"The mean score of {row['configuration']} {moved} from {row['search']:.3f} (n = {row['search_n']}) to "
-        f"{row['fresh']:.3f} on fresh seeds (n = {row['fresh_n']}).{note}"
-    )
-
-
-def conclude_importance(weights: pd.DataFrame, record: StudyRecord) -> str:
-    if weights.empty:
-        return "Too few finished trials, or nothing searched: importance cannot be told."
-    complete = int((record.trials["state"] == "complete").sum())
-    first = weights.iloc[0]
-    few = " With so few, the order may be chance." if complete < 50 else ""
-    return (
-        f"{words(first['hyperparameter']).capitalize()} comes first with {percent(first['importance'])}, "
-        f"from {_counted(complete, 'trial')}.{few}"
-    )
-
-
-def conclude_cost(spent: pd.DataFrame) -> str:
-    if spent.empty:
-        return "No runs."
-    seconds = spent["seconds"].sum()
-    lost = spent.loc[spent["failure_mode"] != "invariant", "seconds"].sum()
-    share = f"; {percent(lost / seconds)} of the time went into runs that ended outside the zone" if seconds else ""
-    return f"{_counted(int(spent['runs'].sum()), 'run')}, {_duration(seconds)} of computing{share}."
 
 
 # Files
@@ -576,29 +250,7 @@ def _permille(values: np.ndarray) -> list[int | None]:
     return [round(1000 * value) if math.isfinite(value) else None for value in values.tolist()]
 
 
-# Words
-
-
-def percent(value: float) -> str:
-    return f"{100 * value:.0f}%"
-
-
-def words(name: str) -> str:
-    return str(name).replace("_", " ")
-
-
-def _interval(low: float, high: float) -> str:
-    return f"{100 * low:.0f}–{percent(high)}"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+# Their parts
 
 
 def _in_order(rows: pd.DataFrame) -> list[tuple[str, int]]:

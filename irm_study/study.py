@@ -49,7 +49,7 @@ from irm_study.config import (
     study_toml,
     train_toml,
 )
-from irm_study.execution import Batch, Workers, split
+from irm_study.execution import Batch, Workers, processor, split
 from irm_study.records import StudyRecord
 
 FRESH_SEEDS_FROM = 1000
@@ -426,7 +426,7 @@ def _sampler(spec: StudySpec, number: int) -> BaseSampler:
 
 def _suggest(trial: optuna.Trial, search: Mapping[str, Range | tuple[Any, ...]]) -> dict[str, Any]:
     values = {}
-    for key, entry in sorted(search.items()):  # the order of keys in the file makes no other study
+    for key, entry in search.items():
         if not isinstance(entry, Range):
             values[key] = trial.suggest_categorical(key, entry)
         elif is_whole(key):
@@ -437,9 +437,7 @@ def _suggest(trial: optuna.Trial, search: Mapping[str, Range | tuple[Any, ...]])
 
 
 def _grid(spec: StudySpec) -> list[dict[str, Any]]:
-    keys = sorted(spec.search)
-    choices = itertools.product(*(spec.search[key] for key in keys))
-    return [dict(zip(keys, values, strict=True)) for values in choices]
+    return [dict(zip(spec.search, values, strict=True)) for values in itertools.product(*spec.search.values())]
 
 
 def _trials(
@@ -569,7 +567,7 @@ def _provenance(settings: Settings) -> dict[str, Any]:
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in packages},
-        "machine": f"{platform.system()} {platform.machine()}, {_processor()}, {os.cpu_count()} cores",
+        "machine": f"{platform.system()} {platform.machine()}, {processor()}, {os.cpu_count()} cores",
         "device": settings.device,
         "jobs": settings.jobs,
     }
@@ -581,13 +579,6 @@ def _version(package: str) -> str:
     except metadata.PackageNotFoundError:
         return "not installed"
 
-
-def _processor() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or "unknown processor"
 
 
 def _stored_summary(folder: Path) -> dict[str, Any]:

@@ -141,7 +141,7 @@ class Trainer:
         a copy of its state, and go on from there when the trunk is done.
         """
         branches = [sorted(runs, key=lambda run: self.configs[run].anneal_epoch) for runs in members]
-        trunks = self._start([runs[-1] for runs in branches])
+        trunks = self.start([runs[-1] for runs in branches])
         waiting = {run: lane for lane, runs in enumerate(branches) for run in runs[:-1]}
         forks: list[Lanes] = []
 
@@ -173,7 +173,7 @@ class Trainer:
     def _position(run: int, branches: list[list[int]]) -> int:
         return next(position for position, runs in enumerate(branches) if run in runs)
 
-    def _start(self, runs: list[int]) -> Lanes:
+    def start(self, runs: list[int]) -> Lanes:
         network = network_for(self.config, self.data)
         parameters = network.initial([self.seeds[run] for run in runs])
         zeros = torch.zeros_like(parameters)

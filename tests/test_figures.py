@@ -14,7 +14,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from scipy import stats
 
-from irm_study import drawing, figures, report, tables
+from irm_study import drawing, figures, findings, tables
 from irm_study.failures import FAILURE_MODES, landmarks
 from tests.synthetic import KINDS, study_record, study_spec
 
@@ -29,7 +29,7 @@ def pictures(tmp_path_factory):
     def of(kind):
         if kind not in made:
             record = KINDS[kind](tmp_path_factory.mktemp("study"))
-            made[kind] = {picture.name: picture for picture in report.describe(record)}
+            made[kind] = {picture.name: picture for picture in findings.describe(record)}
         return made[kind]
 
     return of
@@ -255,5 +255,5 @@ def test_other_environments_move_the_target_zone(tmp_path):
     spec = study_spec(environments={"label_noise": 0.1})
     zones = landmarks(spec.environments)
     record = study_record(tmp_path, spec=spec)
-    picture = next(each for each in report.describe(record) if each.name == "seed_stability")
+    picture = next(each for each in findings.describe(record) if each.name == "seed_stability")
     assert f"training ≥ {100 * zones.target_train:.0f}%" in picture.shows

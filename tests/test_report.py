@@ -12,8 +12,9 @@ import pytest
 from markupsafe import Markup
 from scipy import stats
 
-from irm_study import report, tables
+from irm_study import findings, report, tables
 from irm_study.config import TrainSpec
+from irm_study.drawing import MODE_NAMES
 from irm_study.figures import FIGURES
 from tests.synthetic import KINDS, study_record, study_spec
 
@@ -75,7 +76,7 @@ def test_ids_are_unique_and_references_lead_somewhere(written, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_figure_has_a_title_a_description_and_a_caption_naming_the_digits(written, kind):
     record, page = written(kind)
-    claim = report.DIGITS[record.spec.digits]
+    claim = findings.DIGITS[record.spec.digits]
     figures = re.findall(r"<figure.*?</figure>", page, re.DOTALL)
     assert len(figures) == len(FIGURES)
     for figure in figures:
@@ -107,7 +108,7 @@ def test_the_first_screen_says_what_plain_counting_says(written):
     counted = re.search(r'data-stage="search">(.*?)</ul>', header, re.DOTALL)[1]
     shown = {name: int(number) for number, name in re.findall(r"<b>([\d,]+)</b> ([\w-]+)", counted)}
     assert shown == {
-        report.MODE_NAMES[mode]: number for mode, number in search["failure_mode"].value_counts().items()
+        MODE_NAMES[mode]: number for mode, number in search["failure_mode"].value_counts().items()
     }
 
 
@@ -127,12 +128,12 @@ def test_the_first_screen_and_the_table_of_trials_agree(written):
 )  # fmt: skip
 def test_the_page_says_whose_eyes_chose(criterion, environments, words):
     spec = study_spec(study={"criterion": criterion}, environments=environments)
-    assert words in report.chosen_by(spec)
+    assert words in findings.chosen_by(spec)
 
 
 def test_an_oracle_stopping_rule_makes_the_choice_an_oracles():
     spec = study_spec(study={"criterion": "train_nll"}, run={"stop": "oracle_zone", "epochs": 201})
-    assert report.chosen_by(spec).startswith("oracle")
+    assert findings.chosen_by(spec).startswith("oracle")
 
 
 # A verdict no stronger than its interval

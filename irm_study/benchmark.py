@@ -1,0 +1,253 @@
+"""`irm-study bench`: how near the trainer is to what the machine can do, in one run on one device.
+
+Random images of MNIST's shape, the authors' protocol on 50,000 of them. Every round times one epoch of
+each case, of the plain reference and a large matrix product beside each other, so that ratios hold when
+the machine's speed drifts; medians over rounds are told.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from irm_study.config import EnvironmentSpec, RunConfig
+from irm_study.digits import Digits
+from irm_study.environments import Examples, build_environments, paint
+from irm_study.execution import available_cores, local_processes, processor
+from irm_study.training import Program, Trainer
+
+WIDTHS = (256, 390)
+BATCH = 4
+"""Runs of the batched case."""
+ROUNDS = 7
+PRODUCT = 4096
+"""Side of the matrices whose product is the yardstick."""
+ENVIRONMENTS = EnvironmentSpec()
+
+
+def benchmark(device: str, rounds: int = ROUNDS) -> dict[str, Any]:
+    """Measurements as `bench --json` prints them. Seconds, bytes, 1e9 operations a second, fractions."""
+    digits = random_digits()
+    products = {"float32": matrix_product(device, torch.float32)}
+    if torch.device(device).type == "cuda":
+        products["float16"] = matrix_product(device, torch.float16)
+    cases, timed = [], dict(products)
+    for hidden in WIDTHS:
+        config = RunConfig(hidden=hidden, epochs=10**6, checkpoint_every=10**6, anneal_epoch=0)
+        timed["reference", hidden] = _warm(reference_epoch(config, digits, device))
+        for runs in (1, BATCH):
+            before = _begin_peak(device)
+            epoch, operations = trainer_epoch(config, digits, runs, device)
+            timed["trainer", hidden, runs] = _warm(epoch)
+            cases.append({"hidden": hidden, "runs": runs, "operations": operations,
+                          "peak_memory_bytes": _peak(device) - before})  # fmt: skip
+    seconds: dict[Any, list[float]] = {name: [] for name in timed}
+    for _ in range(rounds):
+        for name, call in timed.items():
+            seconds[name].append(_seconds(call, device))
+    median = {name: statistics.median(values) for name, values in seconds.items()}
+    speed = 2 * PRODUCT**3 / median["float32"] / 1e9
+    result = {
+        "device": _device_name(device),
+        "threads": torch.get_num_threads(),
+        "matmul_gflops": speed,
+        "cases": [
+            {
+                "model": "mlp",
+                "hidden": case["hidden"],
+                "runs": case["runs"],
+                "precision": "float32",
+                "epoch_seconds": median["trainer", case["hidden"], case["runs"]],
+                "gflops": (rate := case["operations"] / median["trainer", case["hidden"], case["runs"]] / 1e9),
+                "fraction": rate / speed,
+                "speedup": statistics.median(
+                    case["runs"] * plain / ours
+                    for plain, ours in zip(
+                        seconds["reference", case["hidden"]],
+                        seconds["trainer", case["hidden"], case["runs"]],
+                        strict=True,
+                    )
+                ),
+                "reference_epoch_seconds": median["reference", case["hidden"]],
+                "peak_memory_bytes": case["peak_memory_bytes"],
+            }
+            for case in cases
+        ],
+    }
+    if "float16" in median:
+        result["matmul_float16_gflops"] = 2 * PRODUCT**3 / median["float16"] / 1e9
+        result["memory_gigabytes_per_second"] = memory_speed(device)
+    else:
+        result["processes"] = processes_speed()
+    return result
+
+
+def trainer_epoch(config: RunConfig, digits: Digits, runs: int, device: str) -> tuple[Callable[[], None], float]:
+    """One epoch of the trainer on `runs` seeds, and its floating-point operations by the sorted rows:
+    of each example the lit pixels of one channel, forward and back, and the hidden layers thrice."""
+    seeds = list(range(runs))
+    trainer = Trainer(build_environments(digits, ENVIRONMENTS, seeds, device), [config] * runs, seeds)
+    lanes = trainer.start(seeds)
+    program = Program(trainer, lanes)
+    examples = trainer.data.train.rows[0].numel()
+    lit = len(program.network.lit)
+    operations = 2.0 * runs * examples * (2 * lit * config.hidden + 3 * config.hidden**2)
+
+    def epoch() -> None:
+        program.epoch(lanes, program.forward(lanes))
+
+    return epoch, operations
+
+
+def reference_epoch(config: RunConfig, digits: Digits, device: str) -> Callable[[], None]:
+    """One epoch as the published scripts do it: one run, eager, all pixels of both channels, the penalty's
+    second derivative by autograd, the test environment at every epoch."""
+    data = build_environments(digits, ENVIRONMENTS, [0], device)
+    inputs = []
+    for examples in (*_environments_of(data.train), data.measured["test"]):
+        inputs.append((paint(data, examples)[0].flatten(1).contiguous(), examples.labels[0][:, None]))
+    width = inputs[0][0].shape[1]
+    network = nn.Sequential(
+        nn.Linear(width, config.hidden), nn.ReLU(True), nn.Linear(config.hidden, config.hidden), nn.ReLU(True),
+        nn.Linear(config.hidden, 1),
+    ).to(device)  # fmt: skip
+    optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
+
+    def risk_and_penalty(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        logits = network(images)
+        scale = torch.ones((), device=device, requires_grad=True)
+        gradient = torch.autograd.grad(
+            binary_cross_entropy_with_logits(logits * scale, labels), scale, create_graph=True
+        )[0]
+        return binary_cross_entropy_with_logits(logits, labels), gradient.square()
+
+    def epoch() -> None:
+        (risk1, penalty1), (risk2, penalty2), _ = [risk_and_penalty(*each) for each in inputs]
+        decay = sum(parameter.norm().pow(2) for parameter in network.parameters())
+        loss = (risk1 + risk2) / 2 + config.l2_weight * decay + config.penalty_weight * (penalty1 + penalty2) / 2
+        optimizer.zero_grad()
+        (loss / config.penalty_weight).backward()
+        optimizer.step()
+
+    return epoch
+
+
+def processes_speed(epochs: int = 25) -> dict[str, float]:
+    """Runs trained at once on all cores, a process of one thread each, over one such process alone."""
+    jobs = available_cores()
+    if jobs == 1:
+        return {"processes": 1, "ratio": 1.0}
+    pool = local_processes(jobs)
+    for future in [pool.submit(timed_training, 1) for _ in range(jobs)]:
+        future.result()
+    alone, together = [], []
+    for _ in range(3):
+        alone.append(pool.submit(timed_training, epochs).result())
+        futures = [pool.submit(timed_training, epochs) for _ in range(jobs)]
+        together.append(max(future.result() for future in futures))
+    pool.shutdown(kill_workers=True)
+    ratio = statistics.median(jobs * one / all_ for one, all_ in zip(alone, together, strict=True))
+    return {"processes": jobs, "ratio": ratio}
+
+
+def timed_training(epochs: int) -> float:
+    """Seconds of some epochs of one run on one thread, at the smaller width; in a worker process."""
+    torch.set_num_threads(1)
+    config = RunConfig(hidden=WIDTHS[0], epochs=10**6, checkpoint_every=10**6, anneal_epoch=0)
+    epoch, _ = trainer_epoch(config, random_digits(), 1, "cpu")
+    epoch()
+    started = time.perf_counter()
+    for _ in range(epochs):
+        epoch()
+    return time.perf_counter() - started
+
+
+def random_digits() -> Digits:
+    """60,000 images of noise; the first row and column are empty, as a tenth of MNIST's pixels are."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (60_000, 28, 28), dtype=np.uint8)
+    images[:, :2] = 0
+    images[:, :, :2] = 0
+    return Digits("random", images, rng.integers(0, 10, 60_000).astype(np.uint8), phases=1, test_digits=10_000)
+
+
+def matrix_product(device: str, kind: torch.dtype) -> Callable[[], Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    left, right = (torch.randn(PRODUCT, PRODUCT, generator=generator).to(device, kind) for _ in range(2))
+    out = torch.empty_like(left)
+    return lambda: torch.mm(left, right, out=out)
+
+
+def memory_speed(device: str) -> float:
+    """1e9 bytes a second, read and written, of a copy of a gigabyte."""
+    source = torch.empty(2**28, device=device)
+    target = torch.empty_like(source)
+    seconds = statistics.median(_seconds(lambda: target.copy_(source), device) for _ in range(10))
+    return 2 * source.nbytes / seconds / 1e9
+
+
+def _environments_of(train: Examples) -> Sequence[Examples]:
+    return [
+        Examples(train.rows[:, number], train.labels[:, number], train.colours[:, number])
+        for number in range(train.rows.shape[1])
+    ]
+
+
+def _warm(call: Callable[[], Any]) -> Callable[[], Any]:
+    call()
+    return call
+
+
+def _seconds(call: Callable[[], Any], device: str) -> float:
+    cuda = torch.device(device).type == "cuda"
+    if cuda:
+        torch.cuda.synchronize(device)
+    started = time.perf_counter()
+    call()
+    if cuda:
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started
+
+
+def _begin_peak(device: str) -> int:
+    """Forget the highest memory use so far; returns the present one."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return torch.cuda.memory_allocated(device)
+    with contextlib.suppress(OSError):  # Linux alone can; elsewhere the process's peak is told
+        Path("/proc/self/clear_refs").write_text("5")
+        return _status("VmRSS")
+    return 0
+
+
+def _peak(device: str) -> int:
+    if torch.device(device).type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    with contextlib.suppress(OSError):
+        return _status("VmHWM")
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _status(field: str) -> int:
+    """Bytes, from the kernel's account of this process."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"no {field} in /proc/self/status")
+
+
+def _device_name(device: str) -> str:
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{processor()}, {torch.get_num_threads()} threads"

@@ -1,0 +1,400 @@
+"""The commands as a user and a script meet them: exit statuses, messages, JSON, files, Ctrl-C."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from irm_study import cli, digits
+from tests.test_study import few_digits, stored_rows, trained_once
+
+STUDY = """
+name = "tiny"
+[run]
+hidden = 4
+epochs = 3
+anneal_epoch = 1
+[search]
+penalty_weight = { low = 10.0, high = 1e6, log = true }
+ramp = ["step", "linear"]
+[study]
+trials = 2
+seeds = 2
+[confirm]
+seeds = 2
+"""
+ONE = "[run]\nhidden = 4\nepochs = 3\nanneal_epoch = 1\n"
+ENTRY = "import sys; sys.argv[0] = 'irm-study'; from irm_study.cli import main; main()"
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch, tmp_path):
+    """A few embedded digits, a folder of the test's own, one job unless a test says otherwise."""
+    whole = digits.load_digits
+    monkeypatch.setattr(
+        digits, "load_digits", lambda name, root=None: few_digits(name) if name == "embedded" else whole(name, root)
+    )
+    monkeypatch.setattr("irm_study.execution.available_cores", lambda: 1)
+    monkeypatch.chdir(tmp_path)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def no_page(monkeypatch):
+    """Drawing takes seconds, and has tests of its own."""
+
+    def write_report(record):
+        (record.folder / "report.html").write_text("page")
+
+    monkeypatch.setattr("irm_study.report.write_report", write_report)
+
+
+@pytest.fixture
+def irm(monkeypatch, capsys):
+    """Runs a command in this process; returns its status, stdout and stderr."""
+
+    def command(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["irm-study", *map(str, arguments)])
+        capsys.readouterr()
+        try:
+            cli.main()
+            status = 0
+        except SystemExit as ended:
+            status = ended.code or 0
+        told = capsys.readouterr()
+        return status, told.out, told.err
+
+    return command
+
+
+@pytest.fixture
+def tiny(tmp_path) -> Path:
+    path = tmp_path / "tiny.toml"
+    path.write_text(STUDY)
+    return path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# Done
+
+
+def test_a_study_from_its_file_to_its_page(irm, tiny, tmp_path):
+    status, out, err = irm("run", tiny)
+    folder = tmp_path / "reports" / "tiny"
+    assert status == 0
+    assert out.rstrip().endswith("page: reports/tiny/report.html")
+    assert "\x1b" not in out + err
+    assert "search: 2 configurations, 4 runs" in err.splitlines()
+    for name in ("study.toml", "study.db", "runs.csv", "summary.json", "best.toml", "report.html"):
+        assert (folder / name).is_file()
+    assert {path.suffix for path in (folder / "figures").iterdir()} == {".svg", ".png"}
+
+    before = contents(folder)
+    assert irm("run", tiny)[0] == 0
+    assert contents(folder) == before
+
+    page = (folder / "report.html").read_bytes()
+    assert irm("report", folder)[0] == 0
+    assert (folder / "report.html").read_bytes() == page
+
+
+def test_what_scripts_read_is_json(irm, tiny, no_page):
+    status, out, err = irm("run", tiny, "--json", "--quiet")
+    told = json.loads(out)
+    assert (status, err) == (0, "")
+    assert (told["study"], told["trials"], told["runs"], told["page"]) == ("tiny", 2, 6, "reports/tiny/report.html")
+    told = json.loads(irm("status", "reports/tiny", "--json")[1])
+    assert (told["trials"], told["budget"], told["working"]) == (2, 2, None)
+    told = json.loads(irm("confirm", "reports/tiny", "--seeds", 3, "--json")[1])
+    assert told["confirmed"][0]["seeds"] == 3
+    assert json.loads(irm("report", "reports/tiny", "--json")[1])["runs"] == 7
+    told = json.loads(irm("train", "reports/tiny/best.toml", "--json", "--quiet")[1])
+    assert [run["seed"] for run in told["runs"]] == [0]
+
+
+def test_options_replace_the_file_s_trials_and_seeds(irm, tiny, no_page):
+    told = json.loads(irm("run", tiny, "--trials", 3, "--seeds", 1, "--out", "other", "--json")[1])
+    assert (told["trials"], told["runs"]) == (3, 3 + 2)
+    assert not Path("reports").exists()
+
+
+def test_status_tells_how_far_a_study_is(irm, tiny, no_page):
+    irm("run", tiny)
+    status, out, _ = irm("status", "reports/tiny")
+    assert status == 0
+    assert "study tiny: 2 of 2 trials, 6 runs; no process works on it" in out
+
+
+def test_a_page_older_than_its_tables_is_made_again(irm, tiny, monkeypatch):
+    made = []
+
+    def write_report(record):
+        made.append(len(record.runs))
+        (record.folder / "report.html").write_text("page")
+
+    monkeypatch.setattr("irm_study.report.write_report", write_report)
+    irm("run", tiny)
+    irm("run", tiny)
+    assert made == [6]
+    os.utime("reports/tiny/report.html", ns=(0, 0))  # as a driver leaves it that is killed before the page
+    irm("run", tiny)
+    Path("reports/tiny/report.html").unlink()
+    irm("run", tiny)
+    assert made == [6, 6, 6]
+
+
+def test_train_writes_a_row_a_seed_and_trains_none_twice(irm):
+    Path("studies").mkdir()
+    Path("studies/one.toml").write_text(ONE)
+    status, out, _ = irm("train", "studies/one.toml", "--seeds", 2)
+    assert status == 0
+    assert "reports/one/runs.csv" in out
+    first = pd.read_csv("reports/one/runs.csv")
+    assert (first["stage"].tolist(), first["seed"].tolist()) == (["train", "train"], [0, 1])
+    irm("train", "studies/one.toml", "--seeds", 3)
+    again = pd.read_csv("reports/one/runs.csv")
+    assert again["seed"].tolist() == [0, 1, 2]
+    assert again["seconds"].tolist()[:2] == first["seconds"].tolist()
+
+
+def test_train_prints_the_configuration_that_it_was_given(irm):
+    path = Path("one.toml")
+    path.write_text(ONE)
+    irm("train", path, "--seeds", 5)
+    path.write_text(ONE.replace("hidden = 4", "hidden = 5"))
+    told = json.loads(irm("train", path, "--seeds", 2, "--json")[1])
+    runs = pd.read_csv("reports/one/runs.csv").query("hidden == 5")
+    assert [run["seconds"] for run in told["runs"]] == pytest.approx(runs["seconds"].tolist())
+
+
+def test_help_and_version_import_nothing_heavy():
+    code = (
+        "import sys; sys.argv = ['irm-study', *sys.argv[1:]]\n"
+        "from irm_study.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as ended: assert not ended.code\n"
+        "print('loaded:', *sorted(sys.modules.keys() & {'torch', 'pandas', 'optuna', 'numpy', 'seaborn'}))"
+    )
+    for arguments in (["--help"], ["run", "--help"], ["--version"]):
+        told = _python("-c", code, *arguments)
+        assert told.returncode == 0, told.stderr
+        assert told.stdout.splitlines()[-1].strip() == "loaded:"
+
+
+# Mistakes of the user
+
+
+def mistakes() -> dict[str, tuple[list[str], list[str]]]:
+    """The command line, and what its message says."""
+    return {
+        "a file that is not there": (["run", "absent.toml"], ["absent.toml: no such file"]),
+        "a study that is not shipped": (["run", "absent"], ["absent: neither a file nor a shipped", "quickstart"]),
+        "an empty file": (["run", "empty.toml"], ["empty.toml", "empty"]),
+        "a folder for a file": (["run", "folder"], ["folder: is a folder"]),
+        "a binary file": (["train", "binary.toml"], ["binary.toml: not a text file"]),
+        "an unknown key": (["run", "wrong.toml"], ["wrong.toml: run.hiden: unknown key", "hidden"]),
+        "a search to train": (["train", "tiny.toml"], ["tiny.toml: search: 'train' takes one configuration"]),
+        "no study in the folder": (["status", "folder"], ["folder: holds no study"]),
+        "no folder": (["report", "absent"], ["absent: holds no study"]),
+        "nothing to confirm": (["confirm", "folder"], ["folder: holds no study"]),
+        # Not even root may write here, so these run where the test of permissions below is skipped.
+        "results under a file": (["run", "tiny.toml", "--out", "empty.toml/out"], ["toml/out: cannot be written"]),
+        "results for a file": (["run", "tiny.toml", "--out", "empty.toml"], ["empty.toml: cannot be written"]),
+        "results in the kernel": (["run", "tiny.toml", "--out", "/proc/out"], ["/proc/out: cannot be written"]),
+        "too few digits": (["run", "greedy.toml"], ["greedy.toml: environments.test_examples must leave digits"]),
+        "digits that are damaged": (["run", "mnist.toml", "--data-root", "."], ["train-images", "MD5", "found"]),
+        "a device that is not there": (["run", "tiny.toml", "--device", "cuda:77"], ["--device cuda:77"]),
+        "a device that does not exist": (["train", "one.toml", "--device", "gpu"], ["--device gpu"]),
+        "a storage that does not exist": (["run", "tiny.toml", "--storage", "x://y"], ["--storage x://y"]),
+        "no trials": (["run", "tiny.toml", "--trials", "0"], ["--trials"]),
+        "a word for a number": (["run", "tiny.toml", "--jobs", "many"], ["--jobs"]),
+        "an option that does not exist": (["run", "tiny.toml", "--fast"], ["--fast"]),
+        "a command that does not exist": (["fly"], ["fly"]),
+        "an argument too few": (["train"], ["argument"]),
+    }
+
+
+@pytest.mark.parametrize("case", mistakes())
+def test_a_mistake_is_one_message_and_status_2_and_leaves_no_results(irm, tiny, case, tmp_path):
+    (tmp_path / "empty.toml").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "binary.toml").write_bytes(b"\x89PNG\x00")
+    (tmp_path / "wrong.toml").write_text('name = "a"\n[run]\nhiden = 3\n')
+    (tmp_path / "one.toml").write_text(ONE)
+    (tmp_path / "greedy.toml").write_text('name = "a"\n[environments]\ntest_examples = 1196\n')
+    (tmp_path / "mnist.toml").write_text('name = "a"\ndigits = "mnist"\n')
+    (tmp_path / "MNIST" / "raw").mkdir(parents=True)
+    for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"):
+        (tmp_path / "MNIST" / "raw" / name).write_bytes(b"\x00\x00\x08\x03")
+    arguments, said = mistakes()[case]
+    status, out, err = irm(*arguments)
+    assert status == 2
+    assert out == ""
+    assert "Traceback" not in err
+    for part in said:
+        assert part in err
+    if not err.startswith("Usage"):
+        assert err.startswith("irm-study: ")
+        assert len(err.splitlines()) == 1
+    assert not list(tmp_path.rglob("runs"))
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_write_permission_is_told(irm, tiny, tmp_path):
+    (tmp_path / "closed").mkdir(mode=0o500)
+    status, _, err = irm("run", tiny, "--out", "closed/out")
+    assert (status, len(err.splitlines())) == (2, 1)
+    assert "closed/out: cannot be written: Permission denied" in err
+
+
+def test_another_study_s_folder_is_left_as_it_was(irm, tiny, no_page):
+    irm("run", tiny)
+    before = contents(Path("reports"))
+    tiny.write_text(STUDY.replace("hidden = 4", "hidden = 5"))
+    status, out, err = irm("run", tiny)
+    assert (status, out) == (2, "")
+    assert "reports/tiny: holds study 'tiny' made by another study file" in err
+    assert "run.hidden: 4 → 5" in err
+    assert contents(Path("reports")) == before
+
+
+# Failed work
+
+
+def test_failed_work_is_one_message_and_status_1(irm, tiny, no_page, monkeypatch):
+    def failing(*arguments):
+        raise RuntimeError("out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("irm_study.training.train", failing)
+        status, _, err = irm("run", tiny, "--quiet")
+    assert (status, len(err.splitlines())) == (1, 1)
+    assert "out of memory" in err
+    assert irm("run", tiny)[0] == 0
+    assert trained_once(Path("reports/tiny"))
+
+
+def test_a_full_disk_is_one_message_and_status_1(irm, tiny, no_page, monkeypatch):
+    def full(table, path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr("irm_study.records.pq.write_table", full)
+    status, _, err = irm("run", tiny, "--quiet")
+    assert (status, len(err.splitlines())) == (1, 1)
+    assert os.strerror(errno.ENOSPC) in err
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../../up/and/away", "..", "a/b\\\\c:d*?", "<script>'\\\"[/red]", "色" * 200, "-rf new\\nline", "nul\\u0000"],
+)  # fmt: skip
+def test_a_study_s_name_stays_inside_its_folder(irm, tiny, tmp_path, no_page, name):
+    short = STUDY.replace("trials = 2", "trials = 1").replace("seeds = 2", "seeds = 1")
+    tiny.write_text(short.replace('name = "tiny"', f'name = "{name}"'))
+    status, _, err = irm("run", tiny, "--quiet")
+    assert (status, err) == (0, "")
+    assert {path.name for path in tmp_path.iterdir()} == {"tiny.toml", "reports"}
+    [folder] = (tmp_path / "reports").iterdir()
+    assert not set(folder.name) & set("/\\<>:*?\"'[] \n\0")
+    assert not folder.name.startswith((".", "-"))
+    assert irm("status", folder)[0] == 0
+    assert irm("train", folder / "best.toml", "--quiet")[0] == 0
+
+
+def test_a_hostile_name_is_harmless_in_the_page(irm, tiny, tmp_path):
+    tiny.write_text(STUDY.replace('"tiny"', '"<script>alert(1)</script>"').replace("trials = 2", "trials = 1"))
+    assert irm("run", tiny, "--quiet")[0] == 0
+    [folder] = (tmp_path / "reports").iterdir()
+    assert "<script>alert" not in (folder / "report.html").read_text()
+
+
+# Ctrl-C and worse
+
+
+def test_ctrl_c_ends_with_the_command_that_continues(irm, tiny, no_page, monkeypatch):
+    from irm_study.training import train
+
+    calls = []
+
+    def interrupted(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return train(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("irm_study.training.train", interrupted)
+        status, _, err = irm("run", tiny, "--out", "my results", "--quiet")
+    assert status == 130
+    assert err.splitlines()[-1].strip() == f"irm-study run {tiny} --out 'my results' --quiet"
+    kept = stored_rows(Path("my results"))
+    assert len(kept) == 2
+    told = json.loads(irm("run", tiny, "--out", "my results", "--json")[1])
+    assert (told["trials"], told["runs"]) == (2, 6)
+    assert trained_once(Path("my results"))
+
+
+def test_a_real_run_ends_at_ctrl_c_and_its_workers_with_it_however_it_ends(tmp_path):
+    path = tmp_path / "long.toml"
+    path.write_text(STUDY.replace("trials = 2\nseeds = 2", "trials = 5000\nseeds = 1"))
+    command = [sys.executable, "-c", ENTRY, "run", str(path), "--out", "out", "--jobs", "2"]
+    parts, written = tmp_path / "out" / "runs", 0
+    for how, ended in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
+        with open(tmp_path / "stderr", "w+") as stderr:
+            process = subprocess.Popen(
+                command, cwd=tmp_path, env=_environment(), stdout=stderr, stderr=stderr, start_new_session=True
+            )
+            while process.poll() is None and len(list(parts.glob("part-*.parquet"))) < written + 2:
+                time.sleep(0.05)
+            if how == signal.SIGINT:
+                os.killpg(process.pid, how)  # a terminal's Ctrl-C reaches the workers too
+            else:
+                process.kill()
+            assert process.wait(timeout=120) == ended
+            stderr.seek(0)
+            told = stderr.read()
+        while _alive(process.pid):  # workers notice; what they would leave behind holds this test up
+            time.sleep(0.05)
+        assert "Traceback" not in told
+        assert "Warning" not in told
+        if how == signal.SIGINT:
+            assert told.splitlines()[-1].strip() == f"irm-study run {path} --out out --jobs 2"
+        written = len(stored_rows(tmp_path / "out"))
+        assert written >= 2
+    assert trained_once(tmp_path / "out")
+
+
+def _alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=_environment())
+
+
+def _environment() -> dict[str, str]:
+    root = str(Path(cli.__file__).parents[1])
+    return os.environ | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1"}

@@ -1,0 +1,243 @@
+"""The table of runs: stored whole or not at all, read back as it was, judged and summed up from hand-built curves."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from irm_study import records
+from irm_study.config import ConfigError, EnvironmentSpec, RunConfig, run_digest
+from irm_study.curves import QUANTITIES, Curves, curve_columns, curves_from_row
+from irm_study.records import StudyRecord
+from tests.synthetic import study_record, study_spec
+
+ENVIRONMENTS = EnvironmentSpec(validation_flip=0.5)
+NAMES = ("train1", "train2", "heldout", "test", "validation")
+RUN = RunConfig(hidden=8, epochs=20, batch_size=100)
+
+
+def curves(accuracy=(0.71, 0.73, 0.69, 0.66, 0.65), nll=0.6, **changes) -> Curves:
+    """Two checkpoints; the second has the given accuracies."""
+    measured = {name: np.full((2, 5), 0.25, dtype=np.float32) for name in QUANTITIES}
+    measured["accuracy"] = np.array([[0.5] * 5, accuracy], dtype=np.float32)
+    measured["nll"] = np.array([[0.69] * 5, [nll] * 5], dtype=np.float32)
+    measured["spread"] = np.ones((2, 5), dtype=np.float32)
+    values = {"epoch": np.array([0, 20]), "penalty_weight": np.array([1.0, 1e4]), "seconds": 1.5} | measured | changes
+    return Curves(environments=NAMES, **values)
+
+
+def row(seed: int = 0, stage: str = "search", trial: int = 0, run: RunConfig = RUN, of: Curves | None = None) -> dict:
+    digest = run_digest("embedded", ENVIRONMENTS, run)
+    return records.run_row(stage, trial, seed, digest, run, of or curves(), "cpu")
+
+
+# Parts
+
+
+def test_a_part_reads_back_as_it_was_written(tmp_path):
+    written = [row(seed, of=curves(nll=0.5 + seed / 10, stopped="train_plateau")) for seed in range(3)]
+    records.write_part(tmp_path, written, ENVIRONMENTS)
+    read = records.read_parts(tmp_path, ENVIRONMENTS)
+    assert read["seed"].tolist() == [0, 1, 2]
+    for before, after in zip(written, read.to_dict("records"), strict=True):
+        assert records.config_of(after) == RUN
+        assert run_digest("embedded", ENVIRONMENTS, records.config_of(after)) == before["digest"]
+        back = curves_from_row(after)
+        assert (back.seconds, back.stopped, back.environments) == (1.5, "train_plateau", NAMES)
+        there = curves_from_row(before)
+        for name in ("epoch", "penalty_weight", *QUANTITIES):
+            np.testing.assert_array_equal(getattr(back, name), getattr(there, name))
+
+
+@pytest.mark.parametrize("nothing", ["batch_size", "checkpoint_every"])
+def test_what_is_not_set_reads_back_as_not_set_beside_what_is(tmp_path, nothing):
+    unset, given = RUN.model_copy(update={nothing: None}), RUN.model_copy(update={nothing: 2**40 + 1})
+    records.write_part(tmp_path, [row(0, run=unset), row(1, run=given)], ENVIRONMENTS)
+    read = records.read_parts(tmp_path, ENVIRONMENTS).sort_values("seed").to_dict("records")
+    configs = [records.config_of(each) for each in read]
+    assert [getattr(config, nothing) for config in configs] == [None, 2**40 + 1]
+    assert [run_digest("embedded", ENVIRONMENTS, each) for each in configs] == [each["digest"] for each in read]
+
+
+def test_curves_survive_their_columns_whatever_their_numbers():
+    wild = curves(nll=np.nan, accuracy=(np.nan, 0, 1, 0.5, np.inf))
+    back = curves_from_row(curve_columns(wild) | {"seconds": 1.5, "stopped": "", "shared_epochs": 0})
+    for name in ("epoch", "penalty_weight", *QUANTITIES):
+        np.testing.assert_array_equal(getattr(back, name), getattr(wild, name))
+
+
+@pytest.mark.parametrize("step", ["write_table", "replace"])
+def test_a_part_whose_writing_is_cut_short_is_not_there(tmp_path, monkeypatch, step):
+    records.write_part(tmp_path, [row(0)], ENVIRONMENTS)
+
+    def torn(table, path=None):
+        if step == "write_table":
+            path.write_bytes(b"PAR1 and no more")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(records.pq if step == "write_table" else os, step, torn)
+    with pytest.raises(KeyboardInterrupt):
+        records.write_part(tmp_path, [row(1), row(2)], ENVIRONMENTS)
+    monkeypatch.undo()
+    assert records.read_parts(tmp_path, ENVIRONMENTS)["seed"].tolist() == [0]
+    records.write_part(tmp_path, [row(1), row(2)], ENVIRONMENTS)
+    assert records.read_parts(tmp_path, ENVIRONMENTS)["seed"].tolist() == [0, 1, 2]
+
+
+def test_a_damaged_part_is_named(tmp_path):
+    path = records.write_part(tmp_path, [row(0)], ENVIRONMENTS)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ConfigError, match=f"{path.name}: not a readable part"):
+        records.read_parts(tmp_path, ENVIRONMENTS)
+
+
+def test_rows_come_in_the_order_of_stage_trial_and_seed_and_none_twice(tmp_path):
+    other = RUN.model_copy(update={"hidden": 9})
+    for part in ([row(1000, "confirm")], [row(1, trial=1, run=other)], [row(1), row(0)], [row(0, trial=1, run=other)],
+                 [row(1, trial=5)]):  # fmt: skip
+        records.write_part(tmp_path, part, ENVIRONMENTS)
+    read = records.read_parts(tmp_path, ENVIRONMENTS)
+    told = sorted(zip(read["stage"], read["hidden"], read["seed"], strict=True))
+    assert told == [("confirm", 8, 1000), *(("search", hidden, seed) for hidden in (8, 9) for seed in (0, 1))]
+    assert read["stage"].tolist() == ["search"] * 4 + ["confirm"]
+    assert read.loc[read["hidden"] == 9, "seed"].tolist() == [0, 1]
+
+
+def test_a_folder_without_parts_is_an_empty_table_with_its_columns(tmp_path):
+    read = records.read_parts(tmp_path, ENVIRONMENTS)
+    assert len(read) == 0
+    assert {"stage", "seed", "digest", "hidden", "curve_nll_validation"} <= set(read.columns)
+    assert len(records.judged_runs(read, "empty", ENVIRONMENTS, "oracle_min")) == 0
+
+
+# Judgements
+
+
+def test_judged_columns_are_those_of_the_last_checkpoint():
+    judged = records.judge(RUN, curves(), ENVIRONMENTS, "oracle_min")
+    assert judged["failure_mode"] == "invariant"
+    assert judged["failure_since"] == 20
+    expected = {
+        "train_accuracy": 0.72, "train_accuracy_min": 0.71, "test_accuracy": 0.66, "heldout_accuracy": 0.69,
+        "validation_accuracy": 0.65, "train_nll": 0.6, "score": 0.66,
+    }  # fmt: skip
+    assert {name: judged[name] for name in expected} == pytest.approx(expected)
+    assert "0.66" in judged["evidence"]
+
+
+def test_the_criterion_decides_the_score_and_nothing_else():
+    oracle, validation = (records.judge(RUN, curves(), ENVIRONMENTS, name) for name in ("oracle_min", "validation_min"))
+    assert (oracle.pop("score"), validation.pop("score")) == pytest.approx((0.66, 0.65))
+    assert oracle == validation
+
+
+def test_an_environment_that_is_not_there_is_not_a_number():
+    bare = curves()
+    kept = {name: getattr(bare, name)[:, :4] for name in QUANTITIES}
+    without = Curves(NAMES[:4], bare.epoch, bare.penalty_weight, **kept)
+    assert math.isnan(records.judge(RUN, without, EnvironmentSpec(), "oracle_min")["validation_accuracy"])
+
+
+def test_a_run_that_is_not_finite_has_the_worst_score():
+    judged = records.judge(RUN, curves(nll=np.nan), ENVIRONMENTS, "oracle_min")
+    assert (judged["failure_mode"], judged["score"]) == ("diverged", 0.0)
+
+
+# Summaries
+
+
+@pytest.fixture(scope="module")
+def synthetic(tmp_path_factory) -> StudyRecord:
+    folder = tmp_path_factory.mktemp("synthetic")
+    return study_record(folder, trials=20, seeds=3, confirm_top=2, confirm_seeds=7, running=2)
+
+
+def test_the_summary_counts_as_plain_pandas_does(synthetic):
+    told = records.summary(synthetic)
+    search = synthetic.runs.query("stage == 'search'")
+    assert told["trials"] == 20
+    assert told["runs"] == len(synthetic.runs)
+    assert told["failure_modes"] == search["failure_mode"].value_counts().to_dict()
+    values = search.groupby("trial")["score"].mean()[lambda means: means.index < 20]
+    assert told["best"]["trial"] == values.idxmax()
+    assert told["best"]["value"] == pytest.approx(values.max())
+
+
+def test_the_confirmed_table_counts_successes_and_gives_wilson_s_interval(synthetic):
+    told = records.confirmed_table(synthetic)
+    confirm = synthetic.runs.query("stage == 'confirm'")
+    assert sorted(each["trial"] for each in told) == sorted(confirm["trial"].unique())
+    assert told[0]["value"] >= told[1]["value"]
+    for each in told:
+        runs = confirm[confirm["trial"] == each["trial"]]
+        successes = int((runs["failure_mode"] == "invariant").sum())
+        interval = stats.binomtest(successes, 7).proportion_ci(method="wilson")
+        assert (each["seeds"], each["successes"], each["success_rate"]) == (7, successes, successes / 7)
+        assert (each["low"], each["high"]) == pytest.approx((interval.low, interval.high))
+        assert each["test_accuracy"] == pytest.approx(runs["test_accuracy"].mean())
+        assert each["failure_modes"] == runs["failure_mode"].value_counts().to_dict()
+        assert each["parameters"]["ramp"] == runs["ramp"].iloc[0]
+
+
+def test_best_trials_are_complete_ones_each_configuration_once():
+    trials = pd.DataFrame({
+        "trial": [0, 1, 2, 3],
+        "digest": ["a", "b", "a", "c"],
+        "state": ["complete", "complete", "complete", "running"],
+        "value": [0.5, 0.4, 0.5, 0.9],
+    })
+    assert records.best_trials(trials, 3)["trial"].tolist() == [0, 1]
+
+
+def test_an_unfinished_trial_told_from_its_runs_has_no_value(tmp_path):
+    spec = study_spec(study={"seeds": 3}, search={"hidden": [8, 9]}, environments={"validation_flip": 0.5})
+    for seed, run in ((0, RUN), (1, RUN), (2, RUN), (0, RUN.model_copy(update={"hidden": 9}))):
+        records.write_part(tmp_path, [row(seed, trial=run.hidden - 8, run=run)], ENVIRONMENTS)
+    runs = records.judged_runs(records.read_parts(tmp_path, ENVIRONMENTS), "a", ENVIRONMENTS, "oracle_min")
+    trials = records.trials_from_runs(runs, spec)
+    assert trials["state"].tolist() == ["complete", "running"]
+    assert trials["value"].tolist() == pytest.approx([0.66, math.nan], nan_ok=True)
+    assert trials["hidden"].tolist() == [8, 9]
+
+
+# Files
+
+
+def test_what_is_no_number_is_null_in_json():
+    values = {"a": math.nan, "b": [np.inf, np.int64(3)], "c": np.float32(0.5), "d": "NaN", "e": {"f": -math.inf}}
+    text = json.dumps(records.finite(values), allow_nan=False)
+    assert json.loads(text) == {"a": None, "b": [None, 3], "c": 0.5, "d": "NaN", "e": {"f": None}}
+
+
+def test_tables_of_a_study_in_which_all_diverged_are_json_and_csv(tmp_path):
+    record = study_record(tmp_path, trials=2, seeds=2, only="diverged")
+    records.write_tables(record)
+    told = json.loads((tmp_path / "summary.json").read_text(), parse_constant=pytest.fail)
+    assert told["failure_modes"] == {"diverged": 4}
+    assert told["confirmed"][0]["test_accuracy"] is None
+    csv = pd.read_csv(tmp_path / "runs.csv")
+    assert len(csv) == len(record.runs)
+    assert not [name for name in csv.columns if name.startswith("curve_")]
+
+
+def test_a_csv_keeps_names_that_look_like_other_things(tmp_path):
+    record = study_record(tmp_path, trials=1, seeds=1, spec=study_spec(name='a, "b"\n<c> é'))
+    records.write_runs_csv(tmp_path, record.runs)
+    assert set(pd.read_csv(tmp_path / "runs.csv")["study"]) == {'a, "b"\n<c> é'}
+
+
+def test_a_text_that_says_the_same_is_not_written_again(tmp_path):
+    path = tmp_path / "text"
+    records.write_text(path, "one")
+    before = path.stat()
+    records.write_text(path, "one")
+    assert (path.stat().st_mtime_ns, path.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
+    records.write_text(path, "two")
+    assert path.read_text() == "two"
+    assert [each.name for each in tmp_path.iterdir()] == ["text"]

@@ -1,0 +1,669 @@
+"""Whole studies, small: real Optuna, real training on a few real digits, stopped in every way there is."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import multiprocessing
+import os
+import random
+import sys
+import time
+import tomllib
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import torch
+from joblib.externals.loky import reusable_executor
+
+from irm_study import digits, execution, study
+from irm_study.config import ConfigError, StudySpec, TrainSpec, read_train, run_digest, study_digest, study_toml
+from irm_study.execution import Batch, ExecutionError, Workers
+from irm_study.study import Settings, confirm_study, fresh_seeds, kinds, load_study, locked, run_study, train_runs
+
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["tests.test_study", "irm_study.cli", "irm_study.training", "alembic.context"])
+"""Drivers to be killed are forked from a process that has imported everything: a kill finds them at work."""
+
+SEARCH = {
+    "penalty_weight": {"low": 10.0, "high": 1e6, "log": True},
+    "ramp": ["step", "linear"],
+    "learning_rate": {"low": 1e-3, "high": 1e-1, "log": True},
+}
+
+
+def small(trials: int = 3, seeds=2, **changes) -> StudySpec:
+    study_section = {"trials": trials, "seeds": seeds} | changes.pop("study", {})
+    tables = {
+        "name": "small",
+        "run": {"hidden": 4, "epochs": 4, "anneal_epoch": 1, "ramp_epochs": 2},
+        "search": SEARCH,
+        "study": study_section,
+        "confirm": {"top": 1, "seeds": 2},
+    }
+    return StudySpec.model_validate(tables | changes, context=kinds())
+
+
+class Silent:
+    """Watches without a word."""
+
+    def begin(self, stage, trials, runs, runs_done):
+        pass
+
+    def runs_finished(self, rows):
+        pass
+
+    def trial_finished(self, trial, value, best):
+        pass
+
+
+class Stop(Exception):
+    pass
+
+
+class StopAfter(Silent):
+    """Stops the driver when so many runs are finished, or trials told."""
+
+    def __init__(self, runs: int | None = None, trials: int | None = None):
+        self.runs, self.trials = runs, trials
+
+    def runs_finished(self, rows):
+        if self.runs is not None:
+            self.runs -= len(rows)
+            if self.runs <= 0:
+                raise Stop
+
+    def trial_finished(self, trial, value, best):
+        if self.trials is not None:
+            self.trials -= 1
+            if self.trials <= 0:
+                raise Stop
+
+
+def few_digits(name: str, data_root=None) -> digits.Digits:
+    """300 real digits, 60 of them for the test environment."""
+    whole = digits._load_embedded()
+    return dataclasses.replace(whole, images=whole.images[:300], labels=whole.labels[:300], test_digits=60)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(digits, "load_digits", few_digits)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def run(spec: StudySpec, folder: Path, watcher=None, **settings):
+    return run_study(spec, folder, Settings(**settings), watcher or Silent())
+
+
+def stored_rows(folder: Path) -> pd.DataFrame:
+    """Every row of every part, as it lies there: nothing dropped."""
+    columns = ["stage", "trial", "seed", "digest", "seconds"]
+    parts = sorted((folder / "runs").glob("part-*.parquet"))
+    tables = [pq.read_table(path, columns=columns).to_pandas() for path in parts]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+
+
+def keys(rows: pd.DataFrame) -> list[tuple]:
+    return sorted(zip(rows["digest"], rows["seed"], rows["seconds"], strict=True))
+
+
+def trained_once(folder: Path) -> bool:
+    return not stored_rows(folder).duplicated(["digest", "seed"]).any()
+
+
+def in_optuna(folder: Path) -> optuna.Study:
+    return optuna.load_study(study_name=None, storage=f"sqlite:///{folder / 'study.db'}")
+
+
+def complete_trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
+    return in_optuna(folder).get_trials(states=(optuna.trial.TrialState.COMPLETE,))
+
+
+def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Bytes and time of the last change of every file."""
+    return {
+        str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in folder.rglob("*") if path.is_file()
+    }  # fmt: skip
+
+
+def assert_same_study(one, other) -> None:
+    """But for the seconds, and which of two equal parts came first."""
+    runs = [record.runs.drop(columns=["seconds", "study"]) for record in (one, other)]
+    pd.testing.assert_frame_equal(*runs)
+    pd.testing.assert_frame_equal(one.trials, other.trials)
+
+
+# A whole study
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A small study, run to its end."""
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(digits, "load_digits", few_digits)
+        record, trained = run(small(environments={"validation_flip": 0.5}), folder)
+    assert trained == 3 * 2 + 2
+    return folder, record
+
+
+def test_runs_csv_has_a_row_for_every_run_and_the_columns_that_scripts_rely_on(finished):
+    folder, _ = finished
+    runs = pd.read_csv(folder / "runs.csv")
+    columns = {
+        "study", "stage", "trial", "seed", "hidden", "penalty", "penalty_weight", "anneal_epoch", "ramp", "ramp_epochs",
+        "learning_rate", "l2_weight", "failure_mode", "score", "train_accuracy", "test_accuracy", "validation_accuracy",
+        "epochs", "seconds",
+    }  # fmt: skip
+    assert columns <= set(runs.columns)
+    assert not [name for name in runs.columns if name.startswith("curve_")]
+    assert runs["stage"].tolist() == ["search"] * 6 + ["confirm"] * 2
+    assert runs["trial"].tolist()[:6] == [0, 0, 1, 1, 2, 2]
+    assert runs["seed"].tolist() == [0, 1, 0, 1, 0, 1, 1000, 1001]
+    assert set(runs["study"]) == {"small"}
+    for name in ("train_accuracy", "test_accuracy", "validation_accuracy", "score"):
+        assert runs[name].between(0, 1).all()
+    assert (runs["epochs"] == 4).all()
+
+
+def test_the_score_is_the_lowest_accuracy_and_the_value_its_mean_over_seeds(finished):
+    folder, _ = finished
+    runs = pd.read_csv(folder / "runs.csv")
+    expected = runs[["train_accuracy_min", "test_accuracy"]].min(axis=1)
+    pd.testing.assert_series_equal(runs["score"], expected, check_names=False)
+    means = runs[runs["stage"] == "search"].groupby("trial")["score"].mean()
+    values = {trial.user_attrs["trial"]: trial.value for trial in complete_trials(folder)}
+    assert values == pytest.approx(means.to_dict())
+
+
+def test_summary_json_has_the_fields_that_scripts_rely_on(finished):
+    folder, _ = finished
+    told = json.loads((folder / "summary.json").read_text())
+    runs = pd.read_csv(folder / "runs.csv")
+    search, confirm = runs[runs["stage"] == "search"], runs[runs["stage"] == "confirm"]
+    assert (told["digits"], told["criterion"], told["trials"], told["runs"]) == ("embedded", "oracle_min", 3, 8)
+    assert told["failure_modes"] == search["failure_mode"].value_counts().to_dict()
+    means = search.groupby("trial")["score"].mean()
+    assert told["best"]["trial"] == means.idxmax()
+    assert told["best"]["value"] == pytest.approx(means.max())
+    first = search[search["trial"] == means.idxmax()].iloc[0]
+    assert told["best"]["parameters"] == {key: first[key] for key in SEARCH}
+    [confirmed] = told["confirmed"]
+    assert confirmed["parameters"] == told["best"]["parameters"]
+    assert confirmed["seeds"] == 2
+    assert confirmed["success_rate"] == (confirm["failure_mode"] == "invariant").mean()
+    assert 0 <= confirmed["low"] <= confirmed["success_rate"] <= confirmed["high"] <= 1
+
+
+def test_study_toml_keeps_the_study_and_its_digest(finished):
+    folder, record = finished
+    stored = tomllib.loads((folder / "study.toml").read_text())
+    assert stored["digest"] == study_digest(record.spec)
+    assert stored["search"]["ramp"] == ["step", "linear"]
+
+
+def test_the_winner_s_file_trains_as_it_is_and_is_the_confirmed_configuration(finished, tmp_path):
+    folder, _ = finished
+    spec = read_train(folder / "best.toml", kinds())
+    confirmed = json.loads((folder / "summary.json").read_text())["confirmed"][0]
+    assert run_digest(spec.digits, spec.environments, spec.run) == confirmed["digest"]
+    runs, trained = train_runs(spec, [1000], tmp_path, Settings(), Silent())
+    assert trained == 1
+    before = pd.read_csv(folder / "runs.csv").query("stage == 'confirm' and seed == 1000")
+    assert runs["test_accuracy"].tolist() == pytest.approx(before["test_accuracy"].tolist())
+
+
+def test_trials_carry_summaries_of_their_seeds_for_any_optuna_tool(finished):
+    folder, _ = finished
+    runs = pd.read_csv(folder / "runs.csv")
+    for trial in complete_trials(folder):
+        own = runs[(runs["stage"] == "search") & (runs["trial"] == trial.user_attrs["trial"])]
+        assert trial.user_attrs["failure_modes"] == own["failure_mode"].value_counts().to_dict()
+        told = pd.DataFrame(trial.user_attrs["seeds"])
+        shown = ["seed", "failure_mode", "score", "train_accuracy_min", "test_accuracy"]
+        pd.testing.assert_frame_equal(told[shown], own[shown].reset_index(drop=True))
+
+
+def test_running_a_finished_study_again_changes_no_file(finished):
+    folder, record = finished
+    before = contents(folder)
+    _, trained = run(record.spec, folder)
+    assert trained == 0
+    assert contents(folder) == before
+
+
+def test_a_study_reads_back_from_its_folder(finished):
+    folder, record = finished
+    again = load_study(folder)
+    assert_same_study(again, record)
+    assert again.spec == record.spec
+    assert again.importance == pytest.approx(record.importance)
+
+
+def test_trials_are_told_from_the_runs_where_the_storage_is_away(finished, tmp_path):
+    folder, record = finished
+    (tmp_path / "runs").symlink_to(folder / "runs")
+    (tmp_path / "study.toml").write_bytes((folder / "study.toml").read_bytes())
+    away = load_study(tmp_path).trials
+    pd.testing.assert_frame_equal(away[record.trials.columns], record.trials, check_dtype=False)
+
+
+# Stopped and continued
+
+
+class OutOfOrder(Workers):
+    """In this process, whatever the number of jobs; of several batches the last comes first."""
+
+    def __init__(self, jobs: int):
+        super().__init__(1)
+
+    def finished(self):
+        self.pending = dict(reversed(self.pending.items()))
+        return super().finished()
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "grid"])
+@pytest.mark.parametrize("jobs", [1, 4])
+def test_an_interrupted_study_equals_an_uninterrupted_one(tmp_path, monkeypatch, sampler, jobs):
+    monkeypatch.setattr(study, "Workers", OutOfOrder)
+    search = {"ramp": ["step", "linear"], "learning_rate": [0.01, 0.03, 0.1]} if sampler == "grid" else SEARCH
+    trials = 13 if sampler == "tpe" else 5  # TPE draws the first 10 as a random sampler does
+    spec = small(trials, search=search, study={"sampler": sampler})
+    whole, _ = run(spec, tmp_path / "whole", jobs=jobs)
+    for watcher in (StopAfter(runs=1), StopAfter(runs=3), StopAfter(trials=trials - 3)):
+        with pytest.raises(Stop):
+            run(spec, tmp_path / "parts", watcher, jobs=jobs)
+    continued, _ = run(spec, tmp_path / "parts", jobs=jobs)
+    assert_same_study(continued, whole)
+    assert trained_once(tmp_path / "parts")
+    assert len(complete_trials(tmp_path / "parts")) == trials
+    assert sorted(continued.trials["trial"]) == list(range(trials))
+
+
+def test_a_trial_stopped_while_it_was_asked_is_asked_alike_again(tmp_path, monkeypatch):
+    spec = small(3, study={"sampler": "random"})
+    whole, _ = run(spec, tmp_path / "whole")
+    suggest = optuna.Trial.suggest_float
+    for number in range(1, 6):  # stops before the first float, before the second, and in the trials after
+        calls = iter(range(number))
+
+        def stopping(self, *arguments, _calls=calls, **keywords):
+            if next(_calls, None) is None:
+                raise Stop
+            return suggest(self, *arguments, **keywords)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(optuna.Trial, "suggest_float", stopping)
+            with contextlib.suppress(Stop):
+                run(spec, tmp_path / "parts")
+    continued, _ = run(spec, tmp_path / "parts")
+    assert_same_study(continued, whole)
+
+
+def test_a_stop_between_giving_up_and_asking_again_loses_no_trial(tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "Workers", OutOfOrder)
+    spec = small(4)
+    whole, _ = run(spec, tmp_path / "whole", jobs=4)
+    with pytest.raises(Stop):
+        run(spec, tmp_path / "parts", StopAfter(runs=1), jobs=4)
+    enqueue, tell = optuna.Study.enqueue_trial, optuna.Study.tell
+    for name, method in (("tell", tell), ("enqueue_trial", enqueue)):
+
+        def stopping(self, *arguments, _method=method, **keywords):
+            _method(self, *arguments, **keywords)
+            raise Stop
+
+        with monkeypatch.context() as patch:
+            patch.setattr(optuna.Study, name, stopping)
+            with pytest.raises(Stop):
+                run(spec, tmp_path / "parts", jobs=4)
+    continued, _ = run(spec, tmp_path / "parts", jobs=4)
+    assert_same_study(continued, whole)
+
+
+def command(folder: str) -> None:
+    """`irm-study run`, in a process to be killed."""
+    from irm_study.cli import main
+
+    images, labels = (np.load(f"{folder}/{name}.npy") for name in ("images", "labels"))
+    few = digits.Digits("embedded", images, labels, phases=4, test_digits=60)
+    digits.load_digits = lambda name, data_root=None: few
+    torch.set_num_threads(1)
+    sys.argv = ["irm-study", "run", f"{folder}/small.toml", "--out", f"{folder}/out", "--jobs", "1", "--quiet"]
+    main()
+
+
+def test_a_study_killed_at_any_moment_ends_as_one_that_was_not(tmp_path):
+    spec = small(8)
+    (tmp_path / "small.toml").write_text(study_toml(spec).partition("\n")[2])
+    few = few_digits("embedded")  # in files, because the embedded ones take seconds to be read
+    np.save(tmp_path / "images.npy", few.images)
+    np.save(tmp_path / "labels.npy", few.labels)
+    out = tmp_path / "out"
+    moments = random.Random(3)
+    written: list[tuple] = []
+    kills = 0
+    for parts in (0, 0, 1, 2, 4, 5, 7, 8):
+        driver = FORKS.Process(target=command, args=(str(tmp_path),))
+        driver.start()
+        while driver.is_alive() and len(list((out / "runs").glob("part-*.parquet"))) < parts:
+            time.sleep(0.005)
+        time.sleep(moments.uniform(0, 0.15))
+        driver.kill()
+        driver.join()
+        kills += driver.exitcode == -9
+        rows = keys(stored_rows(out))
+        assert set(written) <= set(rows)
+        written = rows
+    assert kills >= 6
+    continued, _ = run(spec, out)
+    assert len(complete_trials(out)) == 8
+    assert trained_once(out)
+    assert set(written) <= set(keys(stored_rows(out)))
+    whole, _ = run(spec, tmp_path / "whole")
+    assert_same_study(continued, whole)
+
+
+def test_a_summary_from_before_the_last_runs_is_brought_up_to_date(tmp_path):
+    run(small(2), tmp_path)
+    old = (tmp_path / "summary.json").read_bytes()
+    run(small(3), tmp_path)
+    new = (tmp_path / "summary.json").read_bytes()
+    (tmp_path / "summary.json").write_bytes(old)
+    _, trained = run(small(3), tmp_path)
+    assert trained == 0
+    told, wanted = json.loads((tmp_path / "summary.json").read_bytes()), json.loads(new)
+    assert (told["trials"], told["importance"]) == (3, pytest.approx(wanted["importance"]))
+
+
+def test_more_trials_continue_the_study_and_equal_one_that_was_as_long_from_the_start(tmp_path):
+    run(small(3), tmp_path / "longer")
+    before = keys(stored_rows(tmp_path / "longer"))
+    longer, _ = run(small(5), tmp_path / "longer")
+    assert set(before) <= set(keys(stored_rows(tmp_path / "longer")))
+    whole, _ = run(small(5), tmp_path / "whole")
+    pd.testing.assert_frame_equal(longer.trials, whole.trials)
+    fewer, trained = run(small(4), tmp_path / "longer")
+    assert (trained, len(fewer.trials)) == (0, 5)
+
+
+# Workers
+
+
+def test_a_killed_worker_costs_nothing_but_its_batch(tmp_path):
+    class KillOne(Silent):
+        killed = 0
+
+        def runs_finished(self, rows):
+            if not self.killed:
+                self.killed = next(iter(reusable_executor._executor._processes))
+                os.kill(self.killed, 9)
+
+    watcher = KillOne()
+    spec = small(3, seeds=1)  # with two jobs, two trials at a time
+    record, _ = run(spec, tmp_path, watcher, jobs=2)
+    assert watcher.killed
+    assert len(complete_trials(tmp_path)) == 3
+    assert trained_once(tmp_path)
+    assert len(record.runs) == 3 + 2
+
+
+def test_a_batch_whose_workers_always_die_ends_in_one_message(monkeypatch):
+    class Dying:
+        submitted = 0
+
+        def submit(self, *arguments):
+            self.submitted += 1
+            future: Future = Future()
+            future.set_exception(BrokenProcessPool("killed"))
+            return future
+
+        def shutdown(self, **keywords):
+            pass
+
+    dying = Dying()
+    monkeypatch.setattr(execution, "local_processes", lambda jobs: dying)
+    spec = small()
+    with pytest.raises(ExecutionError, match=r"seeds \[5\].*hidden = 4.*fewer --jobs"), Workers(2) as workers:
+        workers.submit(Batch((spec.run,), (5,), "embedded", spec.environments))
+        while workers.pending:
+            list(workers.finished())
+    assert dying.submitted == execution.ATTEMPTS
+
+
+def test_work_that_fails_is_told_with_the_configuration(monkeypatch):
+    def failing(*arguments):
+        raise RuntimeError("out of\nmemory")
+
+    monkeypatch.setattr("irm_study.training.train", failing)
+    spec = small()
+    message = r"seeds \[5\].*hidden = 4.*RuntimeError: out of memory"
+    with pytest.raises(ExecutionError, match=message), Workers(1) as workers:
+        workers.submit(Batch((spec.run,), (5,), "embedded", spec.environments))
+        list(workers.finished())
+
+
+def test_a_confirmation_of_many_seeds_is_written_as_it_goes(tmp_path):
+    spec = small(1, confirm={"top": 1, "seeds": 9})
+    with pytest.raises(Stop):
+        run(spec, tmp_path, StopAfter(runs=2 + 1))
+    kept = len(stored_rows(tmp_path))
+    assert 2 < kept < 2 + 9
+    _, trained = run(spec, tmp_path)
+    assert trained == 2 + 9 - kept
+    assert trained_once(tmp_path)
+
+
+# Runs and trials
+
+
+@pytest.mark.parametrize("jobs", [1, 8])
+def test_a_run_in_the_table_is_not_trained_again_whichever_trial_asks(tmp_path, monkeypatch, jobs):
+    monkeypatch.setattr(study, "Workers", OutOfOrder)
+    spec = small(6, search={"ramp": ["step", "linear"]}, study={"sampler": "random"})
+    record, trained = run(spec, tmp_path, jobs=jobs)  # with 8 jobs, four trials at a time
+    assert len(complete_trials(tmp_path)) == 6
+    assert trained == record.trials["digest"].nunique() * 2 + 2
+    assert trained_once(tmp_path)
+    assert (record.trials.groupby("digest")["value"].nunique() == 1).all()
+
+
+def test_a_grid_is_searched_once_each_point(tmp_path):
+    spec = small(99, search={"ramp": ["step", "linear"], "hidden": [4, 5]}, study={"sampler": "grid"})
+    record, _ = run(spec, tmp_path)
+    points = set(zip(record.trials["ramp"], record.trials["hidden"], strict=True))
+    assert points == {("step", 4), ("step", 5), ("linear", 4), ("linear", 5)}
+    assert len(record.trials) == 4
+
+
+def test_the_order_of_keys_in_the_file_chooses_nothing(tmp_path):
+    one, _ = run(small(3), tmp_path / "one")
+    other, _ = run(small(3, search=dict(reversed(SEARCH.items()))), tmp_path / "other")
+    assert one.trials["digest"].tolist() == other.trials["digest"].tolist()
+
+
+def test_a_diverged_run_is_a_row_with_score_zero_and_fails_no_trial(tmp_path):
+    record, _ = run(small(2, search={"learning_rate": [1e30, 1e-2]}, study={"sampler": "grid"}), tmp_path)
+    wild = record.runs[(record.runs["stage"] == "search") & (record.runs["learning_rate"] == 1e30)]
+    assert wild["failure_mode"].tolist() == ["diverged", "diverged"]
+    assert wild["score"].tolist() == [0.0, 0.0]
+    values = {trial.params["learning_rate"]: trial.value for trial in complete_trials(tmp_path)}
+    assert values[1e30] == 0.0 < values[1e-2]
+    json.loads((tmp_path / "summary.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_a_study_in_which_all_diverges_ends(tmp_path):
+    record, _ = run(small(1, search={"learning_rate": [1e30]}), tmp_path)
+    assert set(record.runs["failure_mode"]) == {"diverged"}
+    assert record.trials["value"].tolist() == [0.0]
+
+
+def test_a_study_without_a_search_is_one_trial_of_its_configuration(tmp_path):
+    record, _ = run(small(1, search={}), tmp_path)
+    assert record.runs["hidden"].tolist() == [4] * 4
+    assert (tmp_path / "best.toml").exists()
+
+
+# Confirmation
+
+
+def test_confirmation_is_extended_by_what_is_missing(tmp_path):
+    spec = small(2)
+    run(spec, tmp_path)
+    before = stored_rows(tmp_path)
+    more = spec.model_copy(update={"confirm": spec.confirm.model_copy(update={"seeds": 5})})
+    record, trained = confirm_study(more, tmp_path, Settings(), Silent())
+    assert trained == 3
+    assert set(keys(before)) <= set(keys(stored_rows(tmp_path)))
+    confirmed = record.runs[record.runs["stage"] == "confirm"]
+    assert confirmed["seed"].tolist() == [1000, 1001, 1002, 1003, 1004]
+    assert json.loads((tmp_path / "summary.json").read_text())["confirmed"][0]["seeds"] == 5
+    _, trained = run(spec, tmp_path)
+    assert trained == 0
+
+
+def test_confirmation_takes_the_best_configurations_each_once(tmp_path):
+    search, sampler = {"ramp": ["step", "linear", "cosine"]}, {"sampler": "random"}
+    spec = small(6, search=search, study=sampler, confirm={"top": 2, "seeds": 1})
+    record, _ = run(spec, tmp_path)
+    values = record.trials.groupby("digest")["value"].first().sort_values(ascending=False)
+    assert len(values) > 1  # else the random sampler drew one ramp six times
+    confirmed = record.runs[record.runs["stage"] == "confirm"]
+    assert set(confirmed["digest"]) == set(values.index[:2])
+
+
+def test_seeds_of_the_confirmation_are_none_of_the_search():
+    spec = small(seeds=[1000, 2, 1002], confirm={"seeds": 3})
+    assert fresh_seeds(spec) == [1001, 1003, 1004]
+
+
+# Folders and storages
+
+
+def test_another_study_in_the_folder_is_refused_with_what_changed_and_left_as_it_was(finished):
+    folder, _ = finished
+    before = contents(folder)
+    other = small(environments={"validation_flip": 0.4}, study={"criterion": "validation_min"})
+    with pytest.raises(ConfigError) as caught:
+        run(other, folder)
+    message = str(caught.value)
+    assert "environments.validation_flip: 0.5 → 0.4" in message
+    assert "study.criterion: default → validation_min" in message
+    assert "--out" in message
+    assert "hidden" not in message
+    assert contents(folder) == before
+
+
+def hold(folder: str, ready, done) -> None:
+    with locked(Path(folder)):
+        ready.set()
+        done.wait()
+
+
+def test_a_second_driver_is_refused_and_told_who_holds_the_study(tmp_path):
+    ready, done = FORKS.Event(), FORKS.Event()
+    holder = FORKS.Process(target=hold, args=(str(tmp_path), ready, done))
+    holder.start()
+    try:
+        assert ready.wait(60)
+        with pytest.raises(ConfigError, match=f"process {holder.pid} on "):
+            run(small(), tmp_path)
+        assert not (tmp_path / "study.toml").exists()
+        assert f"process {holder.pid}" in study.holder_of(tmp_path)
+    finally:
+        done.set()
+        holder.join()
+    assert study.holder_of(tmp_path) is None
+    with locked(tmp_path):
+        pass
+
+
+def test_a_killed_driver_holds_nothing(tmp_path):
+    ready, done = FORKS.Event(), FORKS.Event()
+    holder = FORKS.Process(target=hold, args=(str(tmp_path), ready, done))
+    holder.start()
+    assert ready.wait(60)
+    holder.kill()
+    holder.join()
+    with locked(tmp_path):
+        assert f"process {os.getpid()}" in study.holder_of(tmp_path)
+
+
+def test_trials_may_live_in_another_storage_and_then_confirm_asks_for_it(tmp_path):
+    storage = f"sqlite:///{tmp_path / 'elsewhere.db'}"
+    run(small(1), tmp_path / "out", storage=storage)
+    assert not (tmp_path / "out" / "study.db").exists()
+    with pytest.raises(ConfigError, match="--storage"):
+        confirm_study(small(1), tmp_path / "out", Settings(), Silent())
+    assert not (tmp_path / "out" / "study.db").exists()
+    with pytest.raises(ConfigError, match="made by another study file"):
+        run(small(1, search={"hidden": [4]}), tmp_path / "other", storage=storage)
+
+
+@pytest.mark.parametrize("url", ["nothing://x", "sqlite:////no/such/folder/x.db", "not a url"])
+def test_a_storage_that_cannot_be_used_is_named(tmp_path, url):
+    with pytest.raises(ConfigError, match=f"--storage {url}: "):
+        run(small(1), tmp_path, storage=url)
+
+
+def test_a_damaged_storage_is_named(tmp_path):
+    run(small(1), tmp_path)
+    (tmp_path / "study.db").write_bytes(b"not a database" * 100)
+    with pytest.raises(ConfigError, match=r"study\.db: cannot be used"):
+        run(small(1), tmp_path)
+
+
+def test_a_folder_without_a_study_is_told(tmp_path):
+    with pytest.raises(ConfigError, match=r"holds no study \(no study.toml\)"):
+        load_study(tmp_path)
+
+
+# One configuration
+
+
+def one(**tables) -> TrainSpec:
+    return TrainSpec.model_validate({"name": "one", "run": {"hidden": 4, "epochs": 3, "anneal_epoch": 1}} | tables)
+
+
+def test_trained_runs_join_the_folder_s_table_and_are_not_trained_again(tmp_path):
+    runs, trained = train_runs(one(), range(6), tmp_path, Settings(), Silent())
+    assert (trained, set(runs["stage"])) == (6, {"train"})
+    assert pd.read_csv(tmp_path / "runs.csv")["seed"].tolist() == [0, 1, 2, 3, 4, 5]
+    _, trained = train_runs(one(), range(7), tmp_path, Settings(), Silent())
+    assert trained == 1
+    other = one(run={"hidden": 5, "epochs": 3, "anneal_epoch": 1})
+    runs, trained = train_runs(other, range(2), tmp_path, Settings(), Silent())
+    assert (trained, len(runs)) == (2, 9)
+    assert trained_once(tmp_path)
+
+
+def test_a_training_interrupted_keeps_the_batches_that_were_done(tmp_path):
+    with pytest.raises(Stop):
+        train_runs(one(), range(9), tmp_path, Settings(), StopAfter(runs=1))
+    kept = len(stored_rows(tmp_path))
+    assert 0 < kept < 9
+    _, trained = train_runs(one(), range(9), tmp_path, Settings(), Silent())
+    assert trained == 9 - kept
+
+
+def test_runs_of_other_environments_and_studies_have_folders_of_their_own(tmp_path):
+    train_runs(one(), [0], tmp_path / "train", Settings(), Silent())
+    with pytest.raises(ConfigError, match="other digits or environments"):
+        train_runs(one(environments={"test_flip": 0.8}), [0], tmp_path / "train", Settings(), Silent())
+    with pytest.raises(ConfigError, match="holds runs of 'train'"):
+        run(small(), tmp_path / "train")
+    run(small(1), tmp_path / "study")
+    with pytest.raises(ConfigError, match="holds a study"):
+        train_runs(one(), [0], tmp_path / "study", Settings(), Silent())
