@@ -372,8 +372,7 @@ def test_a_real_run_ends_at_ctrl_c_and_its_workers_with_it_however_it_ends(tmp_p
             assert process.wait(timeout=120) == ended
             stderr.seek(0)
             told = stderr.read()
-        while _alive(process.pid):  # workers notice; what they would leave behind holds this test up
-            time.sleep(0.05)
+        assert _ends(process.pid), "workers live on without their driver"
         assert "Traceback" not in told
         assert "Warning" not in told
         if how == signal.SIGINT:
@@ -383,12 +382,16 @@ def test_a_real_run_ends_at_ctrl_c_and_its_workers_with_it_however_it_ends(tmp_p
     assert trained_once(tmp_path / "out")
 
 
-def _alive(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
+def _ends(group: int) -> bool:
+    """Whether a group of processes comes to its end by itself; one that does not is ended here."""
+    for _ in range(600):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    os.killpg(group, signal.SIGKILL)
+    return False
 
 
 def _python(*arguments: str) -> subprocess.CompletedProcess[str]:
