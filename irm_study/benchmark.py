@@ -97,7 +97,7 @@ def trainer_epoch(config: RunConfig, digits: Digits, runs: int, device: str) -> 
     """One epoch of the trainer on `runs` seeds, and its floating-point operations by the sorted rows:
     of each example the lit pixels of one channel, forward and back, and the hidden layers thrice."""
     seeds = list(range(runs))
-    trainer = Trainer(build_environments(digits, ENVIRONMENTS, seeds, device), [config] * runs, seeds)
+    trainer = Trainer(build_environments(digits, ENVIRONMENTS, seeds, device), config, [config] * runs, seeds)
     lanes = trainer.start(seeds)
     program = Program(trainer, lanes)
     examples = trainer.data.train.rows[0].numel()

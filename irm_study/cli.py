@@ -35,6 +35,9 @@ DataRoot = Annotated[
     Path | None, typer.Option(help="Folder with MNIST/raw/…, as torchvision lays it out (or IRM_STUDY_DATA).")
 ]
 Storage = Annotated[str | None, typer.Option(help="Optuna storage URL, instead of study.db in the results' folder.")]
+SharePrefix = Annotated[
+    bool, typer.Option(help="Train once what runs of a grid share up to their anneal epochs; curves stay the same.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Folder = Annotated[Path, typer.Argument(help="A study's folder, as 'run' made it.", show_default=False)]
@@ -57,6 +60,7 @@ def run(
     device: Device = "cpu",
     data_root: DataRoot = None,
     storage: Storage = None,
+    share_prefix: SharePrefix = True,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -69,7 +73,7 @@ def run(
     path = _study_path(study)
     spec = read_study(path, kinds(), {"study": given} if given else None)
     folder = _folder(out, spec.name)
-    settings = _settings(spec, path, jobs, device, data_root, storage)
+    settings = _settings(spec, path, jobs, device, data_root, storage, share_prefix)
     with Display(quiet) as display:
         record, trained = run_study(spec, folder, settings, display)
     _finish(record, trained, as_json)
@@ -285,7 +289,13 @@ def _check_device(device: str) -> None:
 
 
 def _settings(
-    spec: StudySpec | TrainSpec, path: Path, jobs: int | None, device: str, data_root: Path | None, storage: str | None
+    spec: StudySpec | TrainSpec,
+    path: Path,
+    jobs: int | None,
+    device: str,
+    data_root: Path | None,
+    storage: str | None,
+    share_prefix: bool = True,
 ) -> Settings:
     """How to run; device, digits and environments are tried here once, so that mistakes are told before any work."""
     from irm_study.config import ConfigError
@@ -302,7 +312,7 @@ def _settings(
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from None
     jobs = jobs or (available_cores() if device == "cpu" else 1)
-    return Settings(jobs=jobs, device=device, data_root=root, storage=storage)
+    return Settings(jobs=jobs, device=device, data_root=root, storage=storage, share_prefix=share_prefix)
 
 
 def _finish(record: StudyRecord, trained: int, as_json: bool) -> None:
@@ -325,6 +335,10 @@ def _finish(record: StudyRecord, trained: int, as_json: bool) -> None:
     table = Table(title=Text(f"Study {record.spec.name}"), title_justify="left", show_header=False)
     table.add_row("trials, runs", f"{told['trials']}, {told['runs']}")
     table.add_row("failure modes of the search", _modes(told["failure_modes"]))
+    spent = told["epochs"]
+    if spent["shared"] or spent["stopped"]:
+        text = f"{spent['shared']} shared by several runs, {spent['stopped']} after runs were stopped"
+        table.add_row("epochs not trained", f"{text}; trained {spent['trained']}")
     if told["best"]:
         value = f"{record.spec.study.criterion} {told['best']['value']:.3f} (trial {told['best']['trial']})"
         table.add_row("best in the search", value)

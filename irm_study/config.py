@@ -29,6 +29,8 @@ from pydantic import (
     model_validator,
 )
 
+FROM_ANNEAL = ("penalty_weight", "anneal_epoch", "ramp", "ramp_epochs", "ramp_exponent")
+"""Hyperparameters that matter from the anneal epoch on: runs that differ in no others share the epochs before."""
 DIGITS = ("embedded", "mnist", "fashion-mnist", "kmnist")
 Kinds = Mapping[str, Collection[str]]
 
@@ -435,7 +437,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     if not text.strip():
-        raise ConfigError(f"{path}: the file is empty; a study file needs at least: name = \"…\"")
+        raise ConfigError(f'{path}: the file is empty; a study file needs at least: name = "…"')
     try:
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:

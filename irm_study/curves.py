@@ -66,9 +66,7 @@ def curve_columns(curves: Curves) -> dict[str, Any]:
 def curves_from_row(row: Mapping[str, Any]) -> Curves:
     """The inverse of `curve_columns`, from a row of the table of runs."""
     prefix = f"curve_{QUANTITIES[0]}_"
-    names = tuple(
-        key.removeprefix(prefix) for key, value in row.items() if key.startswith(prefix) and _is_list(value)
-    )
+    names = tuple(key.removeprefix(prefix) for key, value in row.items() if key.startswith(prefix) and _is_list(value))
 
     def column(key: str) -> np.ndarray:
         return np.asarray(row[key], dtype=float)

@@ -35,7 +35,7 @@ class ExecutionError(RuntimeError):
 
 @dataclass(frozen=True)
 class Batch:
-    """Runs that train as one program: run i has configs[i] and seeds[i]. tag: the driver's own mark."""
+    """Runs for one worker: run i has configs[i] and seeds[i]. tag: the driver's own mark."""
 
     configs: tuple[RunConfig, ...]
     seeds: tuple[int, ...]
@@ -43,6 +43,7 @@ class Batch:
     environments: EnvironmentSpec
     data_root: str | None = None
     device: str = "cpu"
+    share_prefix: bool = True
     tag: Any = None
 
 
@@ -55,9 +56,8 @@ def train_batch(batch: Batch, threads: int | None = None) -> list[Curves]:
 
     if threads:
         torch.set_num_threads(threads)
-    return train(
-        batch.configs, batch.seeds, load_digits(batch.digits, batch.data_root), batch.environments, batch.device
-    )
+    digits = load_digits(batch.digits, batch.data_root)
+    return train(batch.configs, batch.seeds, digits, batch.environments, batch.device, batch.share_prefix)
 
 
 class Workers:

@@ -446,9 +446,7 @@ def search_vs_confirmation(scores: pd.DataFrame, criterion: str) -> Figure:
             if math.isfinite(row[f"{prefix}_low"]):
                 ax.hlines(place + offset, row[f"{prefix}_low"], row[f"{prefix}_high"], color=INK, linewidth=1.1)
             ax.scatter(row[prefix], place + offset, s=30, facecolor=INK if filled else PAPER, edgecolor=INK, zorder=3)
-    names = [
-        f"{plain(row.configuration)}\n{row.search_n} + {row.fresh_n} seeds" for row in scores.itertuples()
-    ]
+    names = [f"{plain(row.configuration)}\n{row.search_n} + {row.fresh_n} seeds" for row in scores.itertuples()]
     ax.set_yticks(range(len(scores)), names)
     ax.set_ylim(len(scores) - 0.5, -0.5)
     ax.grid(False, axis="y")

@@ -7,6 +7,7 @@ name them in `MODELS`; an activation likewise in `ACTIVATIONS`.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod, sqrt
@@ -36,7 +37,7 @@ def mlp_initial(config: RunConfig, image: ImageShape, rng: np.random.Generator) 
     """Xavier-uniform weights, zero biases (the authors' initialisation)."""
     widths = [prod(image), *[config.hidden] * config.layers, 1]
     parameters = {}
-    for number, (inputs, outputs) in enumerate(zip(widths[:-1], widths[1:], strict=True), start=1):
+    for number, (inputs, outputs) in enumerate(itertools.pairwise(widths), start=1):
         bound = sqrt(6.0 / (inputs + outputs))
         parameters[f"weight{number}"] = rng.uniform(-bound, bound, (inputs, outputs)).astype(np.float32)
         parameters[f"bias{number}"] = np.zeros((1, outputs), dtype=np.float32)
@@ -72,7 +73,7 @@ def convnet_initial(config: RunConfig, image: ImageShape, rng: np.random.Generat
         parameters[f"offset{number}"] = uniform(outputs, fan_in=fan_in)
         channels, height, width = outputs, (height - 4) // 2, (width - 4) // 2
     widths = [channels * height * width, *[config.hidden] * config.layers, 1]
-    for number, (inputs, outputs) in enumerate(zip(widths[:-1], widths[1:], strict=True), start=1):
+    for number, (inputs, outputs) in enumerate(itertools.pairwise(widths), start=1):
         parameters[f"weight{number}"] = uniform(inputs, outputs, fan_in=inputs)
         parameters[f"bias{number}"] = uniform(1, outputs, fan_in=inputs)
     return parameters

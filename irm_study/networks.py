@@ -59,9 +59,7 @@ def network_for(config: RunConfig, environments: Environments) -> Network:
     return (SortedMlp if sortable else AutogradNetwork)(config, environments)
 
 
-def runs_in_memory(
-    config: RunConfig, digits: Digits, spec: EnvironmentSpec, device: torch.device | str
-) -> int:
+def runs_in_memory(config: RunConfig, digits: Digits, spec: EnvironmentSpec, device: torch.device | str) -> int:
     """How many runs train side by side in half of the memory that is free; one at least."""
     phases = digits.phases if spec.resolution == 14 else 1
     images, side = len(digits.images) * phases, spec.resolution
@@ -115,7 +113,9 @@ class AutogradNetwork:
         flat = Examples(examples.rows.flatten(1), examples.labels.flatten(1), examples.colours.flatten(1))
         return [
             self.model.logits(self.config, parameters, paint(self.environments, Examples(*parts)))
-            for parts in zip(*(part.split(CHUNK, dim=1) for part in (flat.rows, flat.labels, flat.colours)), strict=True)
+            for parts in zip(
+                *(part.split(CHUNK, dim=1) for part in (flat.rows, flat.labels, flat.colours)), strict=True
+            )
         ]
 
 
@@ -235,9 +235,7 @@ class SortedMlp:
 
     def forward(self, parameters: Tensor, inputs: Sorted) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         weights = self._weights(parameters)
-        outputs = [
-            self._block(weights, *block, scratch=number) for number, block in enumerate(inputs.blocks, start=1)
-        ]
+        outputs = [self._block(weights, *block, scratch=number) for number, block in enumerate(inputs.blocks, start=1)]
         logits = torch.cat([each[-1] for each in outputs], dim=1)
 
         def pullback(cotangent: Tensor) -> Tensor:

@@ -144,9 +144,7 @@ def judge(run: RunConfig, curves: Curves, environments: EnvironmentSpec, criteri
 
 def judged_runs(stored: pd.DataFrame, name: str, environments: EnvironmentSpec, criterion: str) -> pd.DataFrame:
     """The table of runs with the derived columns, as `StudyRecord.runs`."""
-    judged = [
-        judge(config_of(row), curves_from_row(row), environments, criterion) for row in stored.to_dict("records")
-    ]
+    judged = [judge(config_of(row), curves_from_row(row), environments, criterion) for row in stored.to_dict("records")]
     runs = pd.concat([stored, pd.DataFrame(judged, columns=list(JUDGED))], axis=1)
     runs.insert(0, "study", name)
     return runs
@@ -164,13 +162,15 @@ def trials_from_runs(runs: pd.DataFrame, spec: StudySpec) -> pd.DataFrame:
     rows = []
     for trial, group in runs[runs["stage"] == "search"].groupby("trial", sort=True):
         complete = wanted <= set(group["seed"])
-        rows.append({
-            "trial": trial,
-            "digest": group["digest"].iloc[0],
-            "state": "complete" if complete else "running",
-            "value": aggregate(group, spec) if complete else float("nan"),
-            **{key: group[key].iloc[0] for key in spec.search},
-        })
+        rows.append(
+            {
+                "trial": trial,
+                "digest": group["digest"].iloc[0],
+                "state": "complete" if complete else "running",
+                "value": aggregate(group, spec) if complete else float("nan"),
+                **{key: group[key].iloc[0] for key in spec.search},
+            }
+        )
     return pd.DataFrame(rows, columns=["trial", "digest", "state", "value", *spec.search])
 
 
@@ -194,21 +194,23 @@ def confirmed_table(record: StudyRecord) -> list[dict[str, Any]]:
         rate, interval = success_rate(successes, len(group))
         trial = int(group["trial"].iloc[0])
         searched = record.trials[record.trials["digest"] == digest]
-        rows.append({
-            "trial": trial,
-            "digest": digest,
-            "parameters": {key: plain(group[key].iloc[0]) for key in record.spec.search},
-            "seeds": len(group),
-            "successes": successes,
-            "success_rate": rate,
-            "low": interval.low,
-            "high": interval.high,
-            "value": aggregate(group, record.spec),
-            "search_value": float(searched["value"].iloc[0]) if len(searched) else None,
-            "train_accuracy": float(group["train_accuracy"].mean()),
-            "test_accuracy": float(group["test_accuracy"].mean()),
-            "failure_modes": mode_counts(group),
-        })
+        rows.append(
+            {
+                "trial": trial,
+                "digest": digest,
+                "parameters": {key: plain(group[key].iloc[0]) for key in record.spec.search},
+                "seeds": len(group),
+                "successes": successes,
+                "success_rate": rate,
+                "low": interval.low,
+                "high": interval.high,
+                "value": aggregate(group, record.spec),
+                "search_value": float(searched["value"].iloc[0]) if len(searched) else None,
+                "train_accuracy": float(group["train_accuracy"].mean()),
+                "test_accuracy": float(group["test_accuracy"].mean()),
+                "failure_modes": mode_counts(group),
+            }
+        )
     return sorted(rows, key=lambda row: (-row["value"], row["trial"]))
 
 
@@ -236,9 +238,17 @@ def summary(record: StudyRecord) -> dict[str, Any]:
             "value": float(best["value"].iloc[0]),
         },
         "confirmed": confirmed_table(record),
+        "epochs": epochs_spent(record.runs),
         "importance": record.importance,
         "provenance": record.provenance,
     }  # fmt: skip
+
+
+def epochs_spent(runs: pd.DataFrame) -> dict[str, int]:
+    """Epochs of all runs: trained; taken over from a trunk that several runs share; left out because the
+    run was given up or stopped."""
+    shared, reached = int(runs["shared_epochs"].sum()), int(runs["epochs_trained"].sum())
+    return {"trained": reached - shared, "shared": shared, "stopped": int(runs["epochs"].sum()) - reached}
 
 
 def write_tables(record: StudyRecord) -> None:

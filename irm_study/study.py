@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import filelock
 import optuna
@@ -34,6 +34,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from irm_study import records
 from irm_study.config import (
+    FROM_ANNEAL,
     ConfigError,
     Kinds,
     Range,
@@ -49,11 +50,14 @@ from irm_study.config import (
     study_toml,
     train_toml,
 )
+from irm_study.curves import Curves
 from irm_study.execution import Batch, Workers, processor, split
 from irm_study.records import StudyRecord
 
 FRESH_SEEDS_FROM = 1000
 """Confirmation takes its seeds from here on, leaving out any that the search names."""
+GRID_GROUP = 4
+"""Points of a grid that are asked at once: their runs share trunks, and nothing is lost by not waiting."""
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -65,6 +69,7 @@ class Settings:
     device: str = "cpu"
     data_root: str | None = None
     storage: str | None = None
+    share_prefix: bool = True
 
 
 class Watcher(Protocol):
@@ -136,16 +141,18 @@ def train_runs(
         missing = [seed for seed in seeds if seed not in have]
         watcher.begin("train", 1, len(seeds), len(seeds) - len(missing))
         with Workers(settings.jobs) as workers:
-            for part in _parts(missing, settings.jobs):
-                workers.submit(_batch(spec, settings, spec.run, part, ("train", 0)))
+            for part in _parts([Wanted(0, spec.run, digest, seed) for seed in missing], settings.jobs):
+                workers.submit(_batch(spec, settings, "train", part))
             while workers.pending:
                 for batch, curves in workers.finished():
-                    rows = _rows(batch, curves, digest)
+                    rows = _rows(batch, curves)
                     records.write_part(folder, rows, spec.environments)
-                    watcher.runs_finished([
-                        row | records.judge(spec.run, each, spec.environments, "oracle_min")
-                        for row, each in zip(rows, curves, strict=True)
-                    ])
+                    watcher.runs_finished(
+                        [
+                            row | records.judge(spec.run, each, spec.environments, "oracle_min")
+                            for row, each in zip(rows, curves, strict=True)
+                        ]
+                    )
         runs = records.judged_runs(
             records.read_parts(folder, spec.environments), spec.name, spec.environments, "oracle_min"
         )
@@ -215,6 +222,19 @@ def holder_of(folder: Path) -> str | None:
         return None
 
 
+class Wanted(NamedTuple):
+    """A run that a trial asks for."""
+
+    trial: int
+    config: RunConfig
+    digest: str
+    seed: int
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.digest, self.seed
+
+
 @dataclass
 class Driver:
     """The one process that asks, has trained, writes, judges and tells."""
@@ -251,20 +271,23 @@ class Driver:
         seeds = self.spec.study.seed_list
         budget = self.spec.study.trials if self.points is None else min(self.spec.study.trials, len(self.points))
         finished = self._count(*FINISHED)
-        window = max(1, -(-self.settings.jobs // len(seeds)))
+        group = GRID_GROUP if self.points is not None else 1
+        window = max(group, -(-self.settings.jobs // len(seeds)))
         done = sum(row["stage"] == "search" for row in self.scored.values())
         self.watcher.begin("search", budget, budget * len(seeds), min(done, budget * len(seeds)))
         asked: list[tuple[optuna.Trial, RunConfig, str]] = []
         while finished < budget:
-            while len(asked) < min(window, budget - finished):
-                asked.append(self._ask(workers))
+            if len(asked) <= window - group:
+                fresh = [self._ask() for _ in range(min(window, budget - finished) - len(asked))]
+                self._submit_trials(workers, fresh)
+                asked += fresh
             while not self._is_trained(asked[0][2], seeds):
                 self._collect(workers)
             trial, _, digest = asked.pop(0)
             self._tell(trial, digest)
             finished += 1
 
-    def _ask(self, workers: Workers) -> tuple[optuna.Trial, RunConfig, str]:
+    def _ask(self) -> tuple[optuna.Trial, RunConfig, str]:
         number = self._count(*FINISHED, TrialState.RUNNING)
         self.study.sampler = _sampler(self.spec, number)
         waiting = self._count(TrialState.WAITING)
@@ -276,9 +299,19 @@ class Driver:
         number = trial.user_attrs.get("trial", number)
         trial.set_user_attr("trial", number)
         trial.set_user_attr("digest", digest)
-        missing = self._missing(digest, self.spec.study.seed_list)
-        self._submit(workers, config, split(missing, self.settings.jobs), "search", number)
         return trial, config, digest
+
+    def _submit_trials(self, workers: Workers, asked: Sequence[tuple[optuna.Trial, RunConfig, str]]) -> None:
+        """A batch for every job: of the seeds first, of the trials where there are more jobs than seeds."""
+        parts = split(self.spec.study.seed_list, self.settings.jobs)
+        for trials in split(asked, -(-self.settings.jobs // len(parts))):
+            for seeds in parts:
+                wanted = [
+                    Wanted(trial.user_attrs["trial"], config, digest, seed)
+                    for trial, config, digest in trials
+                    for seed in seeds
+                ]
+                self._submit(workers, "search", wanted)
 
     def _tell(self, trial: optuna.Trial, digest: str) -> None:
         runs = pd.DataFrame([self.scored[digest, seed] for seed in self.spec.study.seed_list])
@@ -317,37 +350,27 @@ class Driver:
         wanted = []
         for trial, digest in zip(chosen["trial"], chosen["digest"], strict=True):
             row = next(row for (known, _), row in self.scored.items() if known == digest)
-            missing = self._missing(digest, seeds)
-            wanted.append((int(trial), records.config_of(row), missing))
-        total = len(chosen) * len(seeds)
-        missing_count = sum(len(missing) for *_, missing in wanted)
-        self.watcher.begin("confirm", len(chosen), total, total - missing_count)
-        for trial, config, missing in wanted:
-            self._submit(workers, config, _parts(missing, self.settings.jobs), "confirm", trial)
+            wanted += [Wanted(int(trial), records.config_of(row), digest, seed) for seed in seeds]
+        missing = [run for run in wanted if run.key not in self.scored]
+        self.watcher.begin("confirm", len(chosen), len(wanted), len(wanted) - len(missing))
+        for part in _parts(missing, self.settings.jobs):
+            self._submit(workers, "confirm", part)
         while workers.pending:
             self._collect(workers)
 
     # Both
 
-    def _missing(self, digest: str, seeds: Sequence[int]) -> list[int]:
-        """Seeds of a configuration that are neither trained nor being trained."""
-        return [seed for seed in seeds if (digest, seed) not in self.scored and (digest, seed) not in self.underway]
-
-    def _submit(
-        self, workers: Workers, config: RunConfig, parts: Sequence[Sequence[int]], stage: str, trial: int
-    ) -> None:
-        """parts: the seeds of each batch."""
-        digest = run_digest(self.spec.digits, self.spec.environments, config)
-        for seeds in parts:
-            if seeds:
-                workers.submit(_batch(self.spec, self.settings, config, seeds, (stage, trial)))
-                self.underway |= {(digest, seed) for seed in seeds}
+    def _submit(self, workers: Workers, stage: str, wanted: Sequence[Wanted]) -> None:
+        """One batch: those of the runs that are neither trained nor being trained."""
+        missing = [run for run in wanted if run.key not in self.scored and run.key not in self.underway]
+        if missing:
+            workers.submit(_batch(self.spec, self.settings, stage, missing))
+            self.underway |= {run.key for run in missing}
 
     def _collect(self, workers: Workers) -> None:
         """Write and judge the batches that are finished."""
         for batch, curves in workers.finished():
-            digest = run_digest(batch.digits, batch.environments, batch.configs[0])
-            rows = _rows(batch, curves, digest)
+            rows = _rows(batch, curves)
             records.write_part(self.folder, rows, self.spec.environments)
             judged = [
                 {"study": self.spec.name, **row}
@@ -437,12 +460,12 @@ def _suggest(trial: optuna.Trial, search: Mapping[str, Range | tuple[Any, ...]])
 
 
 def _grid(spec: StudySpec) -> list[dict[str, Any]]:
-    return [dict(zip(spec.search, values, strict=True)) for values in itertools.product(*spec.search.values())]
+    """Every combination, neighbours alike in all that matters before the anneal epoch: they share trunks."""
+    keys = sorted(spec.search, key=FROM_ANNEAL.__contains__)
+    return [dict(zip(keys, values, strict=True)) for values in itertools.product(*(spec.search[key] for key in keys))]
 
 
-def _trials(
-    folder: Path, spec: StudySpec, runs: pd.DataFrame, study: optuna.Study | None = None
-) -> pd.DataFrame:
+def _trials(folder: Path, spec: StudySpec, runs: pd.DataFrame, study: optuna.Study | None = None) -> pd.DataFrame:
     """Trials as Optuna knows them, their values from the runs; from the runs alone where the storage is away."""
     if study is None:
         if not (folder / "study.db").is_file():
@@ -459,13 +482,15 @@ def _trials(
         if digest is None:
             continue
         finished = trial.state in FINISHED
-        rows.append({
-            "trial": trial.user_attrs["trial"],
-            "digest": digest,
-            "state": states[trial.state],
-            "value": values.get(digest, float("nan")) if finished else float("nan"),
-            **trial.params,
-        })
+        rows.append(
+            {
+                "trial": trial.user_attrs["trial"],
+                "digest": digest,
+                "state": states[trial.state],
+                "value": values.get(digest, float("nan")) if finished else float("nan"),
+                **trial.params,
+            }
+        )
     columns = ["trial", "digest", "state", "value", *spec.search]
     return pd.DataFrame(rows, columns=columns).sort_values("trial", kind="stable").reset_index(drop=True)
 
@@ -514,31 +539,30 @@ def _claim_training(folder: Path, spec: TrainSpec) -> None:
     records.write_text(path, train_toml(spec, "The configuration last trained here."))
 
 
-def _parts(seeds: Sequence[int], jobs: int) -> list[Sequence[int]]:
-    """The seeds of each batch: four at most, so that an interruption costs little."""
-    rounds = -(-len(seeds) // (4 * jobs))
-    return split(seeds, rounds * jobs) if seeds else []
+def _parts(wanted: Sequence[Wanted], jobs: int) -> list[Sequence[Wanted]]:
+    """The runs of each batch: four at most, so that an interruption costs little."""
+    rounds = -(-len(wanted) // (4 * jobs))
+    return split(wanted, rounds * jobs) if wanted else []
 
 
-def _batch(
-    spec: StudySpec | TrainSpec, settings: Settings, config: RunConfig, seeds: Sequence[int], tag: tuple[str, int]
-) -> Batch:
+def _batch(spec: StudySpec | TrainSpec, settings: Settings, stage: str, wanted: Sequence[Wanted]) -> Batch:
     return Batch(
-        configs=(config,) * len(seeds),
-        seeds=tuple(seeds),
+        configs=tuple(run.config for run in wanted),
+        seeds=tuple(run.seed for run in wanted),
         digits=spec.digits,
         environments=spec.environments,
         data_root=settings.data_root,
         device=settings.device,
-        tag=tag,
+        share_prefix=settings.share_prefix,
+        tag=(stage, tuple(wanted)),
     )
 
 
-def _rows(batch: Batch, curves: Sequence[Any], digest: str) -> list[dict[str, Any]]:
-    stage, trial = batch.tag
+def _rows(batch: Batch, curves: Sequence[Curves]) -> list[dict[str, Any]]:
+    stage, wanted = batch.tag
     return [
-        records.run_row(stage, trial, seed, digest, config, each, batch.device)
-        for seed, config, each in zip(batch.seeds, batch.configs, curves, strict=True)
+        records.run_row(stage, run.trial, run.seed, run.digest, run.config, each, batch.device)
+        for run, each in zip(wanted, curves, strict=True)
     ]
 
 
@@ -578,7 +602,6 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "not installed"
-
 
 
 def _stored_summary(folder: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from irm_study.config import EnvironmentSpec, RunConfig
+from irm_study.config import FROM_ANNEAL, EnvironmentSpec, RunConfig
 from irm_study.curves import QUANTITIES, Curves
 from irm_study.digits import Digits
 from irm_study.environments import Environments, Examples, build_environments, stream
@@ -29,9 +29,8 @@ from irm_study.stopping import reason_to_stop
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 """Adam's, as torch's defaults."""
 BEFORE_ANNEAL = ("initial_weight", "learning_rate", "l2_weight")
-FROM_ANNEAL = ("penalty_weight", "anneal_epoch", "ramp", "ramp_epochs", "ramp_exponent")
-"""What may differ between the runs of one batch: hyperparameters that matter from the first epoch, and those
-that matter from the anneal epoch on. All others shape the program."""
+"""Hyperparameters that matter from the first epoch and may differ between runs that train side by side, as may
+FROM_ANNEAL. All others shape the program."""
 
 
 def train(
@@ -44,25 +43,20 @@ def train(
 ) -> list[Curves]:
     """Train run i from configs[i] and seeds[i]; returns their curves in that order.
 
-    Runs of one seed that agree in everything before their anneal epochs train those epochs once, unless
-    `share_prefix` is off; their curves are the same. As many runs train side by side as memory holds.
-    Raises ValueError when the configurations differ in what shapes the program.
+    Runs of one program train side by side, as many as memory holds. Those of one seed that agree in
+    everything before their anneal epochs train those epochs once, unless `share_prefix` is off; their
+    curves are the same.
     """
-    if len({program(config) for config in configs}) != 1 or len(configs) != len(seeds):
-        raise ValueError(
-            "the runs of one batch need a seed each, and configurations that may differ only in "
-            f"{', '.join(BEFORE_ANNEAL + FROM_ANNEAL)}"
-        )
-    trunks: dict[tuple, list[int]] = defaultdict(list)
+    programs: dict[tuple, dict[tuple, list[int]]] = defaultdict(lambda: defaultdict(list))
     for run, (config, seed) in enumerate(zip(configs, seeds, strict=True)):
         start = tuple(getattr(config, name) for name in BEFORE_ANNEAL)
-        trunks[seed, start, None if share_prefix else run].append(run)
+        programs[program(config)][seed, start, None if share_prefix else run].append(run)
     curves: dict[int, Curves] = {}
 
     def side_by_side(members: list[list[int]]) -> None:
         try:
             data = build_environments(digits, environments, [seeds[runs[0]] for runs in members], device)
-            curves.update(Trainer(data, configs, seeds).train(members))
+            curves.update(Trainer(data, configs[members[0][0]], configs, seeds).train(members))
         except RuntimeError as error:
             if len(members) == 1 or not _is_out_of_memory(error):
                 raise
@@ -70,15 +64,16 @@ def train(
             side_by_side(members[:half])
             side_by_side(members[half:])
 
-    members = list(trunks.values())
-    width = runs_in_memory(configs[0], digits, environments, device)
-    for first in range(0, len(members), width):
-        side_by_side(members[first : first + width])
+    for trunks in programs.values():
+        members = list(trunks.values())
+        width = runs_in_memory(configs[members[0][0]], digits, environments, device)
+        for first in range(0, len(members), width):
+            side_by_side(members[first : first + width])
     return [curves[run] for run in range(len(configs))]
 
 
 def program(config: RunConfig) -> tuple:
-    """What runs must share to train in one batch."""
+    """What runs must share to train side by side."""
     return tuple((name, value) for name, value in config if name not in BEFORE_ANNEAL + FROM_ANNEAL)
 
 
@@ -125,12 +120,11 @@ class Lanes:
 
 
 class Trainer:
-    """Trains runs on some drawn environments: a trunk for each position of the data's run axis, and the
-    runs that branch off it at their anneal epochs."""
+    """Trains runs of one program on some drawn environments: a trunk for each position of the data's run axis,
+    and the runs that branch off it at their anneal epochs. `config` stands for what the runs share."""
 
-    def __init__(self, data: Environments, configs: Sequence[RunConfig], seeds: Sequence[int]):
-        self.data, self.configs, self.seeds = data, configs, seeds
-        self.config = configs[0]
+    def __init__(self, data: Environments, config: RunConfig, configs: Sequence[RunConfig], seeds: Sequence[int]):
+        self.data, self.config, self.configs, self.seeds = data, config, configs, seeds
         self.due = checkpoints(self.config)
         self.objective = objective_of(self.config)
 
@@ -282,10 +276,12 @@ class Program:
         train = self.data.train
         environments, count = train.rows.shape[1:]
         size = min(self.config.batch_size, count)
-        order = np.stack([
-            [stream(seed, f"batches, {lanes.epoch}, {number}").permutation(count) for number in range(environments)]
-            for seed in self.seeds
-        ])
+        order = np.stack(
+            [
+                [stream(seed, f"batches, {lanes.epoch}, {number}").permutation(count) for number in range(environments)]
+                for seed in self.seeds
+            ]
+        )
         order = torch.from_numpy(order).to(train.rows.device)
         for batch in order[..., : count - count % size].split(size, dim=2):
             examples = Examples(*(part.gather(2, batch) for part in (train.rows, train.labels, train.colours)))
@@ -324,13 +320,15 @@ def logits_gradient(
 def measure(logits: Tensor, labels: Tensor) -> Tensor:
     """(quantities, runs, environments) from (runs, environments, examples), in the order of QUANTITIES."""
     positive = logits > 0
-    return torch.stack([
-        risks(logits, labels),
-        (positive == (labels > 0.5)).float().mean(-1),
-        signed_gradients(logits, labels),
-        logits.std(-1),
-        positive.float().mean(-1),
-    ])
+    return torch.stack(
+        [
+            risks(logits, labels),
+            (positive == (labels > 0.5)).float().mean(-1),
+            signed_gradients(logits, labels),
+            logits.std(-1),
+            positive.float().mean(-1),
+        ]
+    )
 
 
 def adam_step(lanes: Lanes, gradient: Tensor, learning_rate: Tensor) -> None:

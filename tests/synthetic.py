@@ -121,7 +121,12 @@ def _mode(run: RunConfig, random: np.random.Generator) -> str:
 
 
 def _run(
-    spec: StudySpec, stage: str, trial: int, seed: int, parameters: dict[str, Any], only: str | None,
+    spec: StudySpec,
+    stage: str,
+    trial: int,
+    seed: int,
+    parameters: dict[str, Any],
+    only: str | None,
     random: np.random.Generator,
 ) -> dict[str, Any]:
     run = spec.configure(parameters)
@@ -157,6 +162,7 @@ def _run(
         "train_nll": float(curves.nll[-1, 0]),
         "epochs_trained": run.epochs,
         "stopped": "",
+        "shared_epochs": 0,
         "seconds": float(random.uniform(1.5, 2.5)),
         "device": "cpu",
         **curve_columns(curves),
@@ -201,7 +207,7 @@ def _hostile(folder: Path) -> StudyRecord:
     """Names and values that a page must print and not obey."""
     spec = study_spec(
         name="<script>alert('x')</script> & \"Ünï\" 色付き $\\frac{1}{2}$",
-        search=SEARCH | {"ramp": ["</script><script>alert(1)</script>", "色$^2$", "it's \"quoted\" & long " * 3]},
+        search=SEARCH | {"ramp": ["</script><script>alert(1)</script>", "色$^2$", 'it\'s "quoted" & long ' * 3]},
     )
     record = study_record(folder, spec=spec)
     record.runs["evidence"] = "</script><img src=x onerror=alert(2)> " + record.runs["evidence"]

@@ -186,12 +186,14 @@ def test_the_confirmed_table_counts_successes_and_gives_wilson_s_interval(synthe
 
 
 def test_best_trials_are_complete_ones_each_configuration_once():
-    trials = pd.DataFrame({
-        "trial": [0, 1, 2, 3],
-        "digest": ["a", "b", "a", "c"],
-        "state": ["complete", "complete", "complete", "running"],
-        "value": [0.5, 0.4, 0.5, 0.9],
-    })
+    trials = pd.DataFrame(
+        {
+            "trial": [0, 1, 2, 3],
+            "digest": ["a", "b", "a", "c"],
+            "state": ["complete", "complete", "complete", "running"],
+            "value": [0.5, 0.4, 0.5, 0.9],
+        }
+    )
     assert records.best_trials(trials, 3)["trial"].tolist() == [0, 1]
 
 

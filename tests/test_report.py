@@ -107,9 +107,7 @@ def test_the_first_screen_says_what_plain_counting_says(written):
     header = page[page.index("<header>") : page.index("</header>")]
     counted = re.search(r'data-stage="search">(.*?)</ul>', header, re.DOTALL)[1]
     shown = {name: int(number) for number, name in re.findall(r"<b>([\d,]+)</b> ([\w-]+)", counted)}
-    assert shown == {
-        MODE_NAMES[mode]: number for mode, number in search["failure_mode"].value_counts().items()
-    }
+    assert shown == {MODE_NAMES[mode]: number for mode, number in search["failure_mode"].value_counts().items()}
 
 
 def test_the_first_screen_and_the_table_of_trials_agree(written):

@@ -280,6 +280,7 @@ def test_an_interrupted_study_equals_an_uninterrupted_one(tmp_path, monkeypatch,
     if jobs > 1:
         monkeypatch.setattr(study, "Workers", OutOfOrder)
     search = {"ramp": ["step", "linear"], "learning_rate": [0.01, 0.03, 0.1]} if sampler == "grid" else SEARCH
+    monkeypatch.setattr(study, "GRID_GROUP", 1 if jobs > 1 else 2)
     trials = 13 if sampler == "tpe" else 5  # TPE draws the first 10 as a random sampler does
     spec = small(trials, search=search, study={"sampler": sampler})
     whole, _ = run(spec, tmp_path / "whole", jobs=jobs)
@@ -487,6 +488,23 @@ def test_a_grid_is_searched_once_each_point(tmp_path):
     points = set(zip(record.trials["ramp"], record.trials["hidden"], strict=True))
     assert points == {("step", 4), ("step", 5), ("linear", 4), ("linear", 5)}
     assert len(record.trials) == 4
+
+
+def test_a_grid_shares_trunks_and_gives_what_it_gives_without(tmp_path):
+    search = {"anneal_epoch": [1, 3], "learning_rate": [1e-3, 1e-2], "penalty_weight": [10.0, 1e4]}
+    spec = small(trials=8, search=search, study={"sampler": "grid"})
+    shared, _ = run(spec, tmp_path / "shared")
+    apart, _ = run(spec, tmp_path / "apart", share_prefix=False)
+    # Of the four points of a learning rate one, of the later anneal epoch, trains the trunk; the others take over
+    # the 1, 1 and 3 epochs before their anneal epochs.
+    spent = json.loads((tmp_path / "shared" / "summary.json").read_text())["epochs"]
+    assert spent["shared"] == 2 * 2 * (1 + 1 + 3)
+    assert spent["trained"] + spent["shared"] + spent["stopped"] == (2 * 8 + 2) * 4
+    assert json.loads((tmp_path / "apart" / "summary.json").read_text())["epochs"]["shared"] == 0
+    accuracies = ["train_accuracy", "test_accuracy", "score"]
+    same = shared.runs[["digest", "seed"]] == apart.runs[["digest", "seed"]]
+    assert same.all(axis=None)
+    np.testing.assert_allclose(shared.runs[accuracies], apart.runs[accuracies], atol=0.02)
 
 
 def test_the_order_of_keys_in_the_file_chooses_nothing(tmp_path):

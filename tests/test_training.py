@@ -121,9 +121,12 @@ def test_a_wild_learning_rate_diverges_into_a_row_and_spares_its_neighbour(few):
     agree(sound, {name: getattr(train([SHORT], [3], few, SPEC)[0], name) for name in QUANTITIES})
 
 
-def test_a_batch_refuses_configurations_of_different_programs(few):
-    with pytest.raises(ValueError, match="may differ only in"):
-        train([SHORT, SHORT.model_copy(update={"hidden": 30})], [0, 1], few, SPEC)
+def test_runs_of_different_programs_in_one_batch_train_as_they_would_alone(few):
+    other = SHORT.model_copy(update={"hidden": 30, "epochs": 12})
+    mixed = train([SHORT, other, SHORT], [0, 1, 2], few, SPEC)
+    alone = train([other], [1], few, SPEC)[0]
+    assert [curves.epoch[-1] for curves in mixed] == [24, 12, 24]
+    agree(mixed[1], {name: getattr(alone, name) for name in QUANTITIES})
 
 
 def test_checkpoints_are_the_first_the_last_and_even_between():
