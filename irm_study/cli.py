@@ -193,7 +193,10 @@ def bench(device: Device = "cpu", as_json: AsJson = False) -> None:
     Console(markup=False).print(table)
     if "processes" in measured:
         told = measured["processes"]
-        print(f"{told['processes']} processes of one thread train {told['ratio']:.2f} times the runs of one")
+        print(
+            f"{told['processes']} processes of one thread, as in a study, train {told['ratio']:.2f} times the runs of "
+            f"one; alone, one has {told['fraction']:.0%} of the product's speed on one thread"
+        )
     else:
         print(
             f"half-precision product at {measured['matmul_float16_gflops']:.0f} GFLOP/s; "

@@ -10,8 +10,10 @@ derivatives written out. Nothing here knows of losses, penalties or epochs.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from functools import lru_cache
+from typing import Protocol, TypeVar
 
 import numpy as np
 import psutil
@@ -28,6 +30,8 @@ CHUNK = 1000
 BLOCK = 1280
 """Rows that SortedMlp takes at a time, likewise."""
 LANES = 8
+"""Single-precision numbers of a vector register: widths are padded to a multiple."""
+T = TypeVar("T")
 
 
 class Network(Protocol):
@@ -169,23 +173,24 @@ class Sorted:
 
 
 class SortedMlp:
-    """The MLP on images of zero background, full batch.
-
-    Every layer's input ends in a constant 1 and every weight in a row for it, the bias: biases and their
-    gradients come with the products, not in passes of their own over the activations.
-    """
+    """The MLP on images of zero background, full batch."""
 
     def __init__(self, config: RunConfig, environments: Environments):
         self.config, self.environments = config, environments
         self.lit = (environments.pixels > 0).any(dim=0).flatten().nonzero().squeeze(1)
         self.channels = 1 if environments.spec.channels == "grey" else 2
         self.hidden = -(-config.hidden // LANES) * LANES
+        # The images' last column is a constant 1, the first weight's last row its bias: of the widest layer, the bias
+        # comes with the product. Elsewhere such a column would throw the rows out of the vector unit's step.
         shapes = {"first": (self.channels * len(self.lit) + 1, self.hidden)}
         for number in range(2, config.layers + 1):
-            shapes[f"middle{number}"] = (self.hidden + 1, self.hidden)
-        self.layout = Layout(shapes | {"last": (self.hidden + 1, 1)})
+            shapes |= {f"weight{number}": (self.hidden, self.hidden), f"bias{number}": (1, self.hidden)}
+        self.layout = Layout(shapes | {"last": (self.hidden, 1), "last bias": (1, 1)})
         self.size = self.layout.size
         self.activate, self.differentiate = DERIVATIVES[config.activation]
+        device = environments.pixels.device
+        self.rows = max(LANES, BLOCK // environments.train.rows.shape[0])
+        self.threads = torch.get_num_threads() if device.type == "cpu" else 1
         self.buffers: dict[tuple, Tensor] = {}
 
     def initial(self, seeds: Sequence[int]) -> Tensor:
@@ -194,14 +199,13 @@ class SortedMlp:
 
         def arranged(drawn: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             first = drawn["weight1"].reshape(image[0], -1, self.config.hidden)[: self.channels, lit]
-            weights = [first.reshape(-1, self.config.hidden)]
-            weights += [drawn[f"weight{number}"] for number in range(2, self.config.layers + 2)]
-            return {
-                name: _with_bias(weight, drawn[f"bias{number}"], shape)
-                for number, ((name, shape), weight) in enumerate(
-                    zip(self.layout.shapes.items(), weights, strict=True), start=1
-                )
+            last = self.config.layers + 1
+            named = drawn | {
+                "first": np.concatenate([first.reshape(-1, self.config.hidden), drawn["bias1"]]),
+                "last": drawn[f"weight{last}"],
+                "last bias": drawn[f"bias{last}"],
             }
+            return {name: _pad(named[name], shape) for name, shape in self.layout.shapes.items()}
 
         draws = [MODELS["mlp"].initial(self.config, image, stream(seed, "initialisation")) for seed in seeds]
         return self.layout.flatten([arranged(drawn) for drawn in draws], self.environments.pixels.device)
@@ -223,26 +227,46 @@ class SortedMlp:
             # Runs differ in how many examples have a colour: shorter ones repeat a row that nobody reads.
             members = torch.argsort(~mine, dim=1, stable=True)[:, :longest]
             position[mine] = (start + mine.cumsum(1) - 1)[mine]
-            for block in members.tensor_split(-(-longest // BLOCK), dim=1):
+            for block in members.tensor_split(-(-longest // self.rows), dim=1):
                 blocks.append((pixels[rows.gather(1, block)], channel))
             start += longest
         return Sorted(blocks, position, examples.rows.shape)
 
     def logits(self, parameters: Tensor, inputs: Sorted) -> Tensor:
         weights = self._weights(parameters)
-        logits = [self._block(weights, *block, scratch=0)[-1] for block in inputs.blocks]
+
+        def share(thread: int) -> list[Tensor]:
+            return [
+                self._block(weights, *block, scratch=-1 - thread)[-1] for block in inputs.blocks[thread :: self.threads]
+            ]
+
+        shares = self._each_thread(share)
+        logits = [shares[number % self.threads][number // self.threads] for number in range(len(inputs.blocks))]
         return torch.cat(logits, dim=1).gather(1, inputs.position).view(inputs.shape)
 
     def forward(self, parameters: Tensor, inputs: Sorted) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         weights = self._weights(parameters)
-        outputs = [self._block(weights, *block, scratch=number) for number, block in enumerate(inputs.blocks, start=1)]
+        outputs: list[list[Tensor]] = [[] for _ in inputs.blocks]
+
+        def share(thread: int) -> None:
+            for number in range(thread, len(inputs.blocks), self.threads):
+                outputs[number] = self._block(weights, *inputs.blocks[number], scratch=number + 1)
+
+        self._each_thread(share)
         logits = torch.cat([each[-1] for each in outputs], dim=1)
 
         def pullback(cotangent: Tensor) -> Tensor:
             sorted_cotangent = torch.zeros_like(logits).scatter_(1, inputs.position, cotangent.flatten(1))
-            return self._pull_back(weights, inputs, outputs, sorted_cotangent)
+            parts = sorted_cotangent.split([images.shape[1] for images, _ in inputs.blocks], dim=1)
+            blocks = list(zip(inputs.blocks, outputs, parts, strict=True))
+            shares = self._each_thread(lambda thread: self._pull_back(weights, blocks[thread :: self.threads], thread))
+            return sum(shares[1:], start=shares[0])
 
         return logits.gather(1, inputs.position).view(inputs.shape), pullback
+
+    def _each_thread(self, share: Callable[[int], T]) -> list[T]:
+        """Each thread takes its share of the blocks, whole: it waits for the others once, not at every product."""
+        return list(_threads(self.threads).map(share, range(self.threads)) if self.threads > 1 else [share(0)])
 
     def _weights(self, parameters: Tensor) -> dict[str, Tensor]:
         """The weights by name; `first` as (runs, channels, pixels + 1, hidden), the bias in each channel."""
@@ -253,67 +277,63 @@ class SortedMlp:
         return weights | {"first": torch.cat([pixels, bias], dim=2)}
 
     def _block(self, weights: dict[str, Tensor], images: Tensor, channel: int, scratch: int) -> list[Tensor]:
-        """Outputs of every layer for one block, hidden ones (runs, rows, hidden + 1); last its logits (runs, rows)."""
-        outputs = [images]
-        for number in range(1, self.config.layers + 1):
-            weight = weights["first"][:, channel] if number == 1 else weights[f"middle{number}"]
-            output = self._hidden(images, (scratch, number))
-            self.activate(torch.bmm(outputs[-1], weight, out=output[..., :-1]))
-            outputs.append(output)
-        return [*outputs, torch.bmm(outputs[-1], weights["last"]).squeeze(-1)]
+        """A block's images, outputs of its hidden layers (runs, rows, hidden), and logits (runs, rows)."""
+        output = torch.bmm(images, weights["first"][:, channel], out=self._buffer(images, scratch, 1))
+        outputs = [images, self.activate(output)]
+        for number in range(2, self.config.layers + 1):
+            output = torch.bmm(outputs[-1], weights[f"weight{number}"], out=self._buffer(images, scratch, number))
+            outputs.append(self.activate(output.add_(weights[f"bias{number}"])))
+        return [*outputs, torch.baddbmm(weights["last bias"], outputs[-1], weights["last"]).squeeze(-1)]
 
     def _pull_back(
-        self, weights: dict[str, Tensor], inputs: Sorted, outputs: list[list[Tensor]], cotangent: Tensor
+        self, weights: dict[str, Tensor], blocks: Sequence[tuple[tuple[Tensor, int], list[Tensor], Tensor]], thread: int
     ) -> Tensor:
-        gradient = torch.zeros(len(cotangent), self.size, device=cotangent.device)
-        by_name = self.layout.views(gradient)
+        """The gradient from some blocks: each with its outputs and its logits' cotangent."""
+        flat = torch.zeros(len(weights["last"]), self.size, device=weights["last"].device)
+        gradient = self.layout.views(flat)
         first = torch.zeros_like(weights["first"])
         # The gradient at the top hidden layer is (cotangent · derivative) · last weight, the same weight in every
         # row. It is multiplied into the small matrices on either side, not into the activations.
-        columns = weights["last"][:, :-1].mT
-        names = ["first", *(f"middle{number}" for number in range(2, self.config.layers + 1))]
-        down = {name: weights[name][:, :-1].mT for name in names[1:]}
-        if len(names) > 1:
-            down[names[-1]] = columns.mT * down[names[-1]]
-        parts = cotangent.split([images.shape[1] for images, _ in inputs.blocks], dim=1)
-        for (images, channel), layers, part in zip(inputs.blocks, outputs, parts, strict=True):
-            part = part.unsqueeze(-1)
-            by_name["last"].baddbmm_(layers[-2].mT, part)
-            flowing = self._gradient(images, self.config.layers)
-            self.differentiate(part.expand_as(flowing), layers[-2][..., :-1], flowing)
-            for number in range(self.config.layers, 0, -1):
-                into = first[:, channel] if number == 1 else by_name[f"middle{number}"]
-                into.baddbmm_(layers[number - 1].mT, flowing)
-                if number > 1:
-                    below = torch.bmm(flowing, down[names[number - 1]], out=self._gradient(images, number - 1))
-                    flowing = self.differentiate(below, layers[number - 1][..., :-1], below)
-        if len(names) > 1:
-            by_name[names[-1]] *= columns
+        columns = weights["last"].mT
+        top = self.config.layers
+        down = {number: weights[f"weight{number}"].mT for number in range(2, top + 1)}
+        if top > 1:
+            down[top] = weights["last"] * down[top]
+        # Backwards: what the forward pass left last is still in the cache.
+        for (images, channel), layers, part in reversed(blocks):
+            cotangent = part.unsqueeze(-1)
+            gradient["last"].baddbmm_(layers[top].mT, cotangent)
+            gradient["last bias"] += cotangent.sum(1, keepdim=True)
+            flowing = self._buffer(images, "gradient", thread, top)
+            self.differentiate(cotangent.expand_as(flowing), layers[top], flowing)
+            for number in range(top, 1, -1):
+                gradient[f"weight{number}"].baddbmm_(layers[number - 1].mT, flowing)
+                gradient[f"bias{number}"] += flowing.sum(1, keepdim=True)
+                below = torch.bmm(flowing, down[number], out=self._buffer(images, "gradient", thread, number - 1))
+                flowing = self.differentiate(below, layers[number - 1], below)
+            first[:, channel].baddbmm_(images.mT, flowing)
+        if top > 1:
+            gradient[f"weight{top}"] *= columns
+            gradient[f"bias{top}"] *= columns
         else:
             first *= columns.unsqueeze(1)
-        by_name["first"][:, :-1] = first[:, :, :-1].flatten(1, 2)
-        by_name["first"][:, -1:] = first[:, :, -1:].sum(1)
-        return gradient
+        gradient["first"][:, :-1] = first[:, :, :-1].flatten(1, 2)
+        gradient["first"][:, -1:] = first[:, :, -1:].sum(1)
+        return flat
 
-    def _hidden(self, images: Tensor, name: tuple[int, int]) -> Tensor:
-        """The buffer of one layer's output for one block, a constant 1 in its last column."""
+    def _buffer(self, images: Tensor, *name: object) -> Tensor:
+        """(runs, rows, hidden), made once for each block and layer."""
         key = (*name, *images.shape[:2])
-        if key not in self.buffers:
-            # Rows lie a multiple of the vector unit apart.
-            wide = torch.ones(*images.shape[:2], self.hidden + LANES, device=images.device)
-            self.buffers[key] = wide[..., : self.hidden + 1]
-        return self.buffers[key]
-
-    def _gradient(self, images: Tensor, number: int) -> Tensor:
-        key = ("gradient", number, *images.shape[:2])
         if key not in self.buffers:
             self.buffers[key] = torch.empty(*images.shape[:2], self.hidden, device=images.device)
         return self.buffers[key]
 
 
-def _with_bias(weight: np.ndarray, bias: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """A weight padded to a shape, with the bias in its last row."""
-    arranged = np.zeros(shape, dtype=np.float32)
-    arranged[: weight.shape[0], : weight.shape[1]] = weight
-    arranged[-1, : bias.shape[1]] = bias[0]
-    return arranged
+@lru_cache
+def _threads(count: int) -> ThreadPoolExecutor:
+    """Threads in which torch's own operations have one thread each."""
+    return ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
+
+
+def _pad(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    return np.pad(values, [(0, wanted - have) for have, wanted in zip(values.shape, shape, strict=True)])
