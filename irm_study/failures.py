@@ -241,12 +241,22 @@ def _verdict_at(now: Moment) -> tuple[str, dict[str, float]]:
 
 def _explain(mode: str, since: int, first: int, run: RunConfig) -> str:
     text = EXPLANATIONS[mode]
-    if mode != "collapsed":
-        return text
+    return f"{COLLAPSES[collapse_began(since, first, run)]} {text}" if mode == "collapsed" else text
+
+
+COLLAPSES = {
+    "from the start": "It never left the constant.",
+    "before the anneal": "It collapsed before the anneal.",
+    "at the anneal": "It collapsed at the anneal.",
+    "late": "It collapsed late.",
+}
+
+
+def collapse_began(since: int, first: int, run: RunConfig) -> str:
+    """Which of COLLAPSES a collapse is that began at checkpoint `first`, in epoch `since`."""
     if first == 0:
-        when = "It never left the constant. "
-    elif since <= run.anneal_epoch + run.ramp_epochs * (run.ramp != "step") + max(10, run.epochs // 20):
-        when = "It collapsed at the anneal. " if since >= run.anneal_epoch else "It collapsed before the anneal. "
-    else:
-        when = "It collapsed late. "
-    return when + text
+        return "from the start"
+    if since < run.anneal_epoch:
+        return "before the anneal"
+    ramp = 0 if run.ramp == "step" else run.ramp_epochs
+    return "at the anneal" if since <= run.anneal_epoch + ramp + max(10, run.epochs // 20) else "late"

@@ -25,10 +25,11 @@ from irm_study.digits import Digits
 from irm_study.environments import Environments, Examples, paint, stream
 from irm_study.models import MODELS
 
-CHUNK = 1000
-"""Examples that AutogradNetwork takes at a time: their activations stay in the cache of a CPU core."""
+CHUNK = {"cpu": 100, "cuda": 16_384}
+"""Examples, of all runs together, that AutogradNetwork takes at a time: on a CPU their activations stay in its cache,
+on a GPU they are enough to keep it busy."""
 BLOCK = 1280
-"""Rows that SortedMlp takes at a time, likewise."""
+"""Rows, of all runs together, that SortedMlp takes at a time on a CPU, likewise; on a GPU it takes all at once."""
 LANES = 8
 """Single-precision numbers of a vector register: widths are padded to a multiple."""
 T = TypeVar("T")
@@ -114,12 +115,11 @@ class AutogradNetwork:
         return torch.cat([chunk.detach() for chunk in chunks], dim=1).view(inputs.rows.shape), pullback
 
     def _chunks(self, parameters: dict[str, Tensor], examples: Examples) -> list[Tensor]:
-        flat = Examples(examples.rows.flatten(1), examples.labels.flatten(1), examples.colours.flatten(1))
+        size = max(1, CHUNK.get(examples.rows.device.type, CHUNK["cuda"]) // len(examples.rows))
+        parts = [part.flatten(1).split(size, dim=1) for part in (examples.rows, examples.labels, examples.colours)]
         return [
-            self.model.logits(self.config, parameters, paint(self.environments, Examples(*parts)))
-            for parts in zip(
-                *(part.split(CHUNK, dim=1) for part in (flat.rows, flat.labels, flat.colours)), strict=True
-            )
+            self.model.logits(self.config, parameters, paint(self.environments, Examples(*chunk)))
+            for chunk in zip(*parts, strict=True)
         ]
 
 
@@ -188,9 +188,9 @@ class SortedMlp:
         self.layout = Layout(shapes | {"last": (self.hidden, 1), "last bias": (1, 1)})
         self.size = self.layout.size
         self.activate, self.differentiate = DERIVATIVES[config.activation]
-        device = environments.pixels.device
-        self.rows = max(LANES, BLOCK // environments.train.rows.shape[0])
-        self.threads = torch.get_num_threads() if device.type == "cpu" else 1
+        on_cpu = environments.pixels.device.type == "cpu"
+        self.rows = max(LANES, BLOCK // len(environments.train.rows)) if on_cpu else environments.train.rows[0].numel()
+        self.threads = torch.get_num_threads() if on_cpu else 1
         self.buffers: dict[tuple, Tensor] = {}
 
     def initial(self, seeds: Sequence[int]) -> Tensor:

@@ -46,7 +46,10 @@ CURVE_NUMBERS = 200_000
 
 
 def write_report(record: StudyRecord) -> Path:
-    """Write the pictures and the page into the record's folder, each file whole or not at all; returns the page's."""
+    """Write the pictures and the page into the record's folder, each file whole or not at all; returns the page's.
+
+    A study whose runs are not given up gets recoveries.csv too: whether collapsed runs recover.
+    """
     folder = record.folder / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     pictures = describe(record)
@@ -56,6 +59,8 @@ def write_report(record: StudyRecord) -> Path:
         write_text(folder / f"{picture.name}.svg", svg)
         _write_bytes(folder / f"{picture.name}.png", png)
         inlined[picture.name] = inline_svg(svg, picture)
+    if len(recovered := tables.recoveries(record)):
+        write_text(record.folder / "recoveries.csv", recovered.to_csv(index=False, lineterminator="\n"))
     path = record.folder / "report.html"
     write_text(path, page(record, pictures, inlined))
     return path

@@ -71,10 +71,28 @@ def given_up(curves: Curves, config: RunConfig) -> str:
     """`diverged` or `collapsed` for runs that nothing more will come of, else ""."""
     if not np.isfinite(curves.nll[-1]).all():
         return "diverged"
-    recent = range(len(curves.epoch) - COLLAPSED_CHECKPOINTS, len(curves.epoch))
-    if recent[0] >= 0 and curves.epoch[recent[0]] >= full_weight_epoch(config):
-        return "collapsed" if all(collapsed_at(curves, at) for at in recent) else ""
-    return ""
+    return "collapsed" if _collapsed_for_good(curves, config, len(curves.epoch)) else ""
+
+
+def first_given_up(curves: Curves, config: RunConfig) -> int | None:
+    """The checkpoint at which a collapse began for which the run would have been given up; None without one."""
+    for count in range(COLLAPSED_CHECKPOINTS, len(curves.epoch) + 1):
+        if _collapsed_for_good(curves, config, count):
+            first = count - COLLAPSED_CHECKPOINTS
+            while first > 0 and collapsed_at(curves, first - 1):
+                first -= 1
+            return first
+    return None
+
+
+def _collapsed_for_good(curves: Curves, config: RunConfig, count: int) -> bool:
+    """Whether the last of the first `count` checkpoints are all collapsed, at the full penalty weight."""
+    recent = range(count - COLLAPSED_CHECKPOINTS, count)
+    return (
+        recent[0] >= 0
+        and curves.epoch[recent[0]] >= full_weight_epoch(config)
+        and all(collapsed_at(curves, at) for at in recent)
+    )
 
 
 def full_weight_epoch(config: RunConfig) -> int:

@@ -17,8 +17,10 @@ import numpy as np
 import pandas as pd
 
 from irm_study import statistics
-from irm_study.failures import FAILURE_MODES
-from irm_study.records import StudyRecord, best_trials, confirmed_table, mode_counts
+from irm_study.curves import curves_from_row
+from irm_study.failures import FAILURE_MODES, collapse_began, collapsed_at
+from irm_study.records import StudyRecord, best_trials, config_of, confirmed_table, mode_counts
+from irm_study.stopping import first_given_up
 
 LEADING = 6
 """How many configurations the pictures of leading configurations show."""
@@ -267,6 +269,40 @@ def profile(record: StudyRecord, trials: list[int]) -> pd.DataFrame:
         tables.append(pd.DataFrame(shares).assign(configuration=name, rank=rank, stage=stage, n=len(accuracy)))
     columns = ["configuration", "rank", "stage", "n", "threshold", "share", "low", "high"]
     return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
+
+
+def recoveries(record: StudyRecord) -> pd.DataFrame:
+    """Whether runs recover from a collapse, by when it began and by penalty weight.
+
+    A row for each kind of collapse and each decade of the penalty weight; columns began, weight_from,
+    weight_below, runs (that were collapsed for `stopping.COLLAPSED_CHECKPOINTS` checkpoints in a row at the
+    full weight, so that they would have been given up), recovered (at their last checkpoint no longer
+    collapsed), rate, low, high. Only of runs that are not given up: of others it cannot be told.
+    """
+    rows = []
+    for run in runs_of(record).to_dict("records"):
+        if run["give_up"]:
+            continue
+        curves, config = curves_from_row(run), config_of(run)
+        found = first_given_up(curves, config)
+        if found is not None:
+            began = collapse_began(int(curves.epoch[found]), found, config)
+            decade = math.floor(math.log10(max(config.penalty_weight, 1.0)))
+            rows.append((began, decade, collapsed_at(curves, len(curves.epoch) - 1) is None))
+    counted = pd.DataFrame(rows, columns=["began", "decade", "recovered"])
+    return pd.DataFrame(
+        [
+            {
+                "began": began,
+                "weight_from": 10.0**decade,
+                "weight_below": 10.0 ** (decade + 1),
+                "runs": len(group),
+                "recovered": int(group["recovered"].sum()),
+                **_share(int(group["recovered"].sum()), len(group)),
+            }
+            for (began, decade), group in counted.groupby(["began", "decade"], sort=True)
+        ]
+    )
 
 
 def cost(record: StudyRecord) -> pd.DataFrame:
