@@ -12,16 +12,16 @@ import numpy as np
 
 from irm_study.config import EnvironmentSpec
 from irm_study.curves import Curves
-from irm_study.failures import landmarks
+from irm_study.failures import diverged_at, landmarks
 from irm_study.statistics import iqm
 
 WORST = 0.0
-"""The score of a run that left the finite numbers: a finding, not a failure of the trial."""
+"""The score of a run that diverged: a finding, not a failure of the trial."""
 
 
 def score(criterion: str, curves: Curves, environments: EnvironmentSpec) -> float:
     """The run's score at its last checkpoint, in [0, 1], higher is better."""
-    if not np.isfinite(curves.nll[-1]).all():
+    if diverged_at(curves, len(curves.epoch) - 1):
         return WORST
     return float(CRITERIA[criterion](curves, environments))
 

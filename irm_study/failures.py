@@ -16,6 +16,8 @@ import numpy as np
 from irm_study.config import EnvironmentSpec, RunConfig
 from irm_study.curves import Curves
 
+DIVERGED_NLL = 10 * math.log(2)
+"""Nats; a network that knows nothing has a tenth of it, so only steps far too large lead here."""
 COLLAPSED_SPREAD = 0.05
 COLLAPSED_SHARE = 0.99
 COLLAPSED_NLL = 0.01
@@ -122,12 +124,18 @@ def diagnose(curves: Curves, environments: EnvironmentSpec, run: RunConfig) -> V
 
 
 def diverged(now: Moment) -> dict[str, float] | None:
-    """Something is no longer a finite number."""
-    measured = np.stack([now.curves.nll[: now.at + 1], now.curves.spread[: now.at + 1]])
+    """Training left the finite numbers, or stands far above what knowing nothing costs."""
+    return diverged_at(now.curves, now.at)
+
+
+def diverged_at(curves: Curves, at: int) -> dict[str, float] | None:
+    """The evidence of a divergence up to one checkpoint; None where there is none."""
+    measured = np.stack([curves.nll[: at + 1], curves.spread[: at + 1]])
     broken = ~np.isfinite(measured).all(axis=(0, 2))
-    if not broken.any():
-        return None
-    return {"first epoch not finite": float(now.curves.epoch[int(broken.argmax())])}
+    if broken.any():
+        return {"first epoch not finite": float(curves.epoch[int(broken.argmax())])}
+    nll = float(curves.nll[at, curves.train].mean())
+    return {"train NLL": nll} if nll > DIVERGED_NLL else None
 
 
 def collapsed(now: Moment) -> dict[str, float] | None:

@@ -72,6 +72,13 @@ def test_a_number_that_is_not_finite_is_divergence_whatever_came_after():
     assert verdict.evidence["first epoch not finite"] == 10
 
 
+def test_a_risk_far_above_a_constants_is_divergence_too():
+    curves = curves_of("start", "partial")
+    curves.nll[-1, :2] = 1e10
+    assert diagnose(curves, SPEC, RUN).mode == "diverged"
+    assert {score(name, curves, SPEC) for name in CRITERIA} == {0.0}
+
+
 @pytest.mark.parametrize(
     ("shapes", "when"),
     [

@@ -10,6 +10,7 @@ import pytest
 from irm_study import networks, stopping, training
 from irm_study.config import EnvironmentSpec, RunConfig
 from irm_study.curves import QUANTITIES
+from irm_study.failures import diagnose
 from irm_study.penalties import PENALTIES
 from irm_study.training import checkpoints, train
 from tests.reference import train_reference
@@ -38,7 +39,7 @@ def test_every_penalty_agrees_with_the_reference(few, penalty, protocol):
 
 
 @pytest.mark.parametrize("protocol", [AUTHORS, SEED], ids=["full batch", "minibatches"])
-@pytest.mark.parametrize("penalty", ["irmv1", "irmv1_split", "vrex"])
+@pytest.mark.parametrize("penalty", PENALTIES)
 def test_the_convnet_agrees_with_the_reference(few, penalty, protocol):
     digits = dataclasses.replace(few, images=few.images[:250], labels=few.labels[:250], test_digits=50)
     changed = {"model": "convnet", "layers": 1, "penalty": penalty, "epochs": 3, "batch_size": 40}
@@ -133,6 +134,11 @@ def test_a_trunk_is_really_trained_once(few, monkeypatch):
 
 
 # Stopping
+
+
+def test_a_learning_rate_of_a_thousand_diverges_into_a_row(few):
+    curves = train([AUTHORS.model_copy(update={"learning_rate": 1e3})], [3], few, SMALL)[0]
+    assert diagnose(curves, SMALL, AUTHORS).mode == "diverged"
 
 
 def test_a_diverged_run_is_given_up_and_its_neighbour_goes_on(few):
