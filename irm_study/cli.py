@@ -102,14 +102,20 @@ def train(
     with Display(quiet) as display:
         runs, _ = train_runs(spec, range(seeds), folder, settings, display)
     shown = runs[(runs["digest"] == run_digest(spec.digits, spec.environments, spec.run)) & (runs["seed"] < seeds)]
-    if as_json:
-        from irm_study.records import finite
+    from irm_study.records import finite, over_seeds
 
+    told = over_seeds(shown)
+    if as_json:
         columns = ["seed", "failure_mode", "score", "train_accuracy", "test_accuracy", "evidence", "seconds"]
-        print(json.dumps(finite({"folder": str(folder), "runs": shown[columns].to_dict("records")}), indent=2))
+        print(json.dumps(finite({"folder": str(folder), **told, "runs": shown[columns].to_dict("records")}), indent=2))
         return
     _print_runs(shown)
-    print(f"\n{folder / 'runs.csv'}")
+    print(
+        f"train {told['train_accuracy']:.3f} ± {told['train_deviation']:.3f}, test {told['test_accuracy']:.3f} ± "
+        f"{told['test_deviation']:.3f} (mean ± standard deviation over {told['seeds']} seeds); in the target zone on "
+        f"{told['successes']} of {told['seeds']} (95% interval {told['low']:.2f} to {told['high']:.2f})"
+    )
+    print(f"{folder / 'runs.csv'}")
 
 
 @app.command()

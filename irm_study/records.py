@@ -190,8 +190,6 @@ def confirmed_table(record: StudyRecord) -> list[dict[str, Any]]:
     rows = []
     confirm = record.runs[record.runs["stage"] == "confirm"]
     for digest, group in confirm.groupby("digest", sort=False):
-        successes = int((group["failure_mode"] == "invariant").sum())
-        rate, interval = success_rate(successes, len(group))
         trial = int(group["trial"].iloc[0])
         searched = record.trials[record.trials["digest"] == digest]
         rows.append(
@@ -199,19 +197,31 @@ def confirmed_table(record: StudyRecord) -> list[dict[str, Any]]:
                 "trial": trial,
                 "digest": digest,
                 "parameters": {key: plain(group[key].iloc[0]) for key in record.spec.search},
-                "seeds": len(group),
-                "successes": successes,
-                "success_rate": rate,
-                "low": interval.low,
-                "high": interval.high,
                 "value": aggregate(group, record.spec),
                 "search_value": float(searched["value"].iloc[0]) if len(searched) else None,
-                "train_accuracy": float(group["train_accuracy"].mean()),
-                "test_accuracy": float(group["test_accuracy"].mean()),
-                "failure_modes": mode_counts(group),
+                **over_seeds(group),
             }
         )
     return sorted(rows, key=lambda row: (-row["value"], row["trial"]))
+
+
+def over_seeds(runs: pd.DataFrame) -> dict[str, Any]:
+    """One configuration's runs in numbers: the success rate with its 95% interval (Wilson), means and sample
+    standard deviations of the accuracies, counts of the failure modes."""
+    successes = int((runs["failure_mode"] == "invariant").sum())
+    rate, interval = success_rate(successes, len(runs))
+    return {
+        "seeds": len(runs),
+        "successes": successes,
+        "success_rate": rate,
+        "low": interval.low,
+        "high": interval.high,
+        "train_accuracy": float(runs["train_accuracy"].mean()),
+        "train_deviation": float(runs["train_accuracy"].std()),
+        "test_accuracy": float(runs["test_accuracy"].mean()),
+        "test_deviation": float(runs["test_accuracy"].std()),
+        "failure_modes": mode_counts(runs),
+    }
 
 
 def mode_counts(runs: pd.DataFrame) -> dict[str, int]:
