@@ -13,14 +13,14 @@ import numpy as np
 
 from irm_study.config import EnvironmentSpec, RunConfig
 from irm_study.curves import Curves
-from irm_study.failures import collapsed_at, landmarks
+from irm_study.failures import COLLAPSED_SPREAD, collapsed_at, landmarks
 
 PLATEAU_CHECKPOINTS = 5
 PLATEAU_CHANGE = 0.002
 """Nats of mean training NLL: less than this over the last checkpoints is a plateau."""
 COLLAPSED_CHECKPOINTS = 5
-"""Checkpoints in a row, at the full penalty weight, after which a collapse is taken to be for good: see the
-table of recoveries in reports/published."""
+"""Checkpoints in a row, at the full penalty weight, after which a collapse to a constant is taken to be for good:
+of 90 such runs none recovered, while of 8 that merely predicted one class 6 did (reports/published/collapse)."""
 
 
 def none(curves: Curves, environments: EnvironmentSpec, config: RunConfig) -> bool:
@@ -71,28 +71,37 @@ def given_up(curves: Curves, config: RunConfig) -> str:
     """`diverged` or `collapsed` for runs that nothing more will come of, else ""."""
     if not np.isfinite(curves.nll[-1]).all():
         return "diverged"
-    return "collapsed" if _collapsed_for_good(curves, config, len(curves.epoch)) else ""
+    return "collapsed" if _stays_collapsed(curves, config, len(curves.epoch), constant=True) else ""
 
 
-def first_given_up(curves: Curves, config: RunConfig) -> int | None:
-    """The checkpoint at which a collapse began for which the run would have been given up; None without one."""
+def first_collapse(curves: Curves, config: RunConfig, constant: bool) -> int | None:
+    """The checkpoint at which the first collapse began that lasted COLLAPSED_CHECKPOINTS at the full weight.
+
+    constant: only where the logits themselves are constant, for which a run is given up; otherwise also
+    where they differ and one class is predicted all the same. None without such a collapse.
+    """
     for count in range(COLLAPSED_CHECKPOINTS, len(curves.epoch) + 1):
-        if _collapsed_for_good(curves, config, count):
+        if _stays_collapsed(curves, config, count, constant):
             first = count - COLLAPSED_CHECKPOINTS
-            while first > 0 and collapsed_at(curves, first - 1):
+            while first > 0 and _is_collapsed(curves, first - 1, constant):
                 first -= 1
             return first
     return None
 
 
-def _collapsed_for_good(curves: Curves, config: RunConfig, count: int) -> bool:
+def _stays_collapsed(curves: Curves, config: RunConfig, count: int, constant: bool) -> bool:
     """Whether the last of the first `count` checkpoints are all collapsed, at the full penalty weight."""
     recent = range(count - COLLAPSED_CHECKPOINTS, count)
     return (
         recent[0] >= 0
         and curves.epoch[recent[0]] >= full_weight_epoch(config)
-        and all(collapsed_at(curves, at) for at in recent)
+        and all(_is_collapsed(curves, at, constant) for at in recent)
     )
+
+
+def _is_collapsed(curves: Curves, at: int, constant: bool) -> bool:
+    evidence = collapsed_at(curves, at)
+    return evidence is not None and (not constant or evidence["logit spread"] < COLLAPSED_SPREAD)
 
 
 def full_weight_epoch(config: RunConfig) -> int:

@@ -20,7 +20,7 @@ from irm_study import statistics
 from irm_study.curves import curves_from_row
 from irm_study.failures import FAILURE_MODES, collapse_began, collapsed_at
 from irm_study.records import StudyRecord, best_trials, config_of, confirmed_table, mode_counts
-from irm_study.stopping import first_given_up
+from irm_study.stopping import first_collapse
 
 LEADING = 6
 """How many configurations the pictures of leading configurations show."""
@@ -272,27 +272,32 @@ def profile(record: StudyRecord, trials: list[int]) -> pd.DataFrame:
 
 
 def recoveries(record: StudyRecord) -> pd.DataFrame:
-    """Whether runs recover from a collapse, by when it began and by penalty weight.
+    """Whether runs recover from a collapse: by what collapsed, when it began, and the penalty weight.
 
-    A row for each kind of collapse and each decade of the penalty weight; columns began, weight_from,
-    weight_below, runs (that were collapsed for `stopping.COLLAPSED_CHECKPOINTS` checkpoints in a row at the
-    full weight, so that they would have been given up), recovered (at their last checkpoint no longer
-    collapsed), rate, low, high. Only of runs that are not given up: of others it cannot be told.
+    A row for each kind of collapse and each decade of the penalty weight; columns collapsed ("constant":
+    the logits themselves, for which a run is given up; "one class": they differ, and one class is predicted
+    all the same), began, weight_from, weight_below, runs (that were so for
+    `stopping.COLLAPSED_CHECKPOINTS` checkpoints in a row at the full weight), recovered (at their last
+    checkpoint no longer collapsed), share, low, high. Only of runs that are not given up: of others it
+    cannot be told.
     """
     rows = []
     for run in runs_of(record).to_dict("records"):
         if run["give_up"]:
             continue
         curves, config = curves_from_row(run), config_of(run)
-        found = first_given_up(curves, config)
+        constant = first_collapse(curves, config, constant=True)
+        found = first_collapse(curves, config, constant=False) if constant is None else constant
         if found is not None:
             began = collapse_began(int(curves.epoch[found]), found, config)
             decade = math.floor(math.log10(max(config.penalty_weight, 1.0)))
-            rows.append((began, decade, collapsed_at(curves, len(curves.epoch) - 1) is None))
-    counted = pd.DataFrame(rows, columns=["began", "decade", "recovered"])
+            recovered = collapsed_at(curves, len(curves.epoch) - 1) is None
+            rows.append(("one class" if constant is None else "constant", began, decade, recovered))
+    counted = pd.DataFrame(rows, columns=["collapsed", "began", "decade", "recovered"])
     return pd.DataFrame(
         [
             {
+                "collapsed": kind,
                 "began": began,
                 "weight_from": 10.0**decade,
                 "weight_below": 10.0 ** (decade + 1),
@@ -300,7 +305,7 @@ def recoveries(record: StudyRecord) -> pd.DataFrame:
                 "recovered": int(group["recovered"].sum()),
                 **_share(int(group["recovered"].sum()), len(group)),
             }
-            for (began, decade), group in counted.groupby(["began", "decade"], sort=True)
+            for (kind, began, decade), group in counted.groupby(["collapsed", "began", "decade"], sort=True)
         ]
     )
 

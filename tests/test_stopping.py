@@ -1,0 +1,69 @@
+"""Which collapses are for good, and the table that says so."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from irm_study import records
+from irm_study.config import RunConfig, StudySpec, run_digest
+from irm_study.records import StudyRecord
+from irm_study.stopping import COLLAPSED_CHECKPOINTS, first_collapse, given_up
+from irm_study.tables import recoveries
+from tests.test_failures import SPEC, curves_of
+
+RUN = RunConfig(epochs=100, anneal_epoch=20, give_up=False, penalty_weight=3e4)
+
+
+def one_class(curves, since: int, until: int):
+    """The same with logits that differ, all on one side of zero, at some checkpoints."""
+    spread = curves.spread.copy()
+    spread[since:until] = 0.2
+    return dataclasses.replace(curves, spread=spread)
+
+
+def test_a_constant_is_given_up_after_enough_checkpoints_at_the_full_weight():
+    before = curves_of("erm_like", "erm_like", *["collapsed"] * (COLLAPSED_CHECKPOINTS - 1))
+    after = curves_of("erm_like", "erm_like", *["collapsed"] * COLLAPSED_CHECKPOINTS)
+    assert given_up(before, RUN) == ""
+    assert given_up(after, RUN) == "collapsed"
+    assert first_collapse(after, RUN, constant=True) == 2
+
+
+def test_a_constant_before_the_full_weight_is_not_given_up():
+    late_ramp = RUN.model_copy(update={"ramp": "linear", "ramp_epochs": 60})
+    assert given_up(curves_of(*["collapsed"] * 6), late_ramp) == ""
+
+
+def test_a_run_that_predicts_one_class_by_logits_that_differ_is_not_given_up():
+    curves = one_class(curves_of("erm_like", "erm_like", *["collapsed"] * 8), 2, 10)
+    assert given_up(curves, RUN) == ""
+    assert first_collapse(curves, RUN, constant=True) is None
+    assert first_collapse(curves, RUN, constant=False) == 2
+
+
+def test_recoveries_are_counted_by_kind_beginning_and_decade_of_the_weight():
+    ends = {
+        0: curves_of("erm_like", "erm_like", *["collapsed"] * 8),
+        1: curves_of("erm_like", "erm_like", *["collapsed"] * 8),
+        2: one_class(curves_of("erm_like", "erm_like", *["collapsed"] * 6, "partial", "partial"), 2, 8),
+        3: curves_of(*["partial"] * 10),
+    }
+    digest = run_digest("embedded", SPEC, RUN)
+    rows = [records.run_row("search", 0, seed, digest, RUN, curves, "cpu") for seed, curves in ends.items()]
+    given = records.run_row("search", 0, 9, digest, RUN.model_copy(update={"give_up": True}), ends[0], "cpu")
+    spec = StudySpec(name="recoveries", run=RUN)
+    runs = records.judged_runs(pd.DataFrame([*rows, given]), spec.name, SPEC, "oracle_min")
+    found = recoveries(StudyRecord(Path(), spec, runs, records.trials_from_runs(runs, spec), {}, {}))
+    assert found[["collapsed", "began", "weight_from", "runs", "recovered"]].to_dict("records") == [
+        {"collapsed": "constant", "began": "at the anneal", "weight_from": 1e4, "runs": 2, "recovered": 0},
+        {"collapsed": "one class", "began": "at the anneal", "weight_from": 1e4, "runs": 1, "recovered": 1},
+    ]
+    wilson = stats.binomtest(0, 2).proportion_ci(method="wilson")
+    assert (found["low"][0], found["high"][0]) == pytest.approx((wilson.low, wilson.high))
+    assert np.isfinite(found["share"]).all()
