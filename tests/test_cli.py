@@ -356,7 +356,9 @@ def test_ctrl_c_ends_with_the_command_that_continues(irm, tiny, no_page, monkeyp
 def test_a_real_run_ends_at_ctrl_c_and_its_workers_with_it_however_it_ends(tmp_path):
     path = tmp_path / "long.toml"
     path.write_text(STUDY.replace("trials = 2\nseeds = 2", "trials = 5000\nseeds = 1"))
-    command = [sys.executable, "-c", ENTRY, "run", str(path), "--out", "out", "--jobs", "2"]
+    # Where the tests run in the background of a script, the shell has them ignore SIGINT, and what they start too.
+    as_in_a_terminal = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    command = [sys.executable, "-c", as_in_a_terminal + ENTRY, "run", str(path), "--out", "out", "--jobs", "2"]
     parts, written = tmp_path / "out" / "runs", 0
     for how, ended in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
         with open(tmp_path / "stderr", "w+") as stderr:
@@ -369,7 +371,12 @@ def test_a_real_run_ends_at_ctrl_c_and_its_workers_with_it_however_it_ends(tmp_p
                 os.killpg(process.pid, how)  # a terminal's Ctrl-C reaches the workers too
             else:
                 process.kill()
-            assert process.wait(timeout=120) == ended
+            try:
+                assert process.wait(timeout=120) == ended
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
             stderr.seek(0)
             told = stderr.read()
         assert _ends(process.pid), "workers live on without their driver"
