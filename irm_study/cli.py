@@ -13,8 +13,8 @@ from irm_study import __version__
 
 if TYPE_CHECKING:
     from irm_study.config import StudySpec, TrainSpec
+    from irm_study.driver import Settings
     from irm_study.records import StudyRecord
-    from irm_study.study import Settings
 
 app = typer.Typer(
     add_completion=True,
@@ -121,8 +121,9 @@ def train(
 @app.command()
 def report(folder: Folder, as_json: AsJson = False) -> None:
     """Make a study's tables, figures and page again, from its table of runs; trains nothing."""
+    from irm_study.locks import locked
     from irm_study.records import write_tables
-    from irm_study.study import load_study, locked, stored_spec
+    from irm_study.study import load_study, stored_spec
 
     stored_spec(folder)
     with locked(folder):
@@ -134,8 +135,9 @@ def report(folder: Folder, as_json: AsJson = False) -> None:
 @app.command()
 def status(folder: Folder, as_json: AsJson = False) -> None:
     """How far a study has come, also while another process runs it."""
+    from irm_study.locks import holder_of
     from irm_study.records import finite, summary
-    from irm_study.study import holder_of, load_study
+    from irm_study.study import load_study
 
     record = load_study(folder)
     told = summary(record) | {"budget": record.spec.study.trials, "working": holder_of(folder)}
@@ -309,9 +311,9 @@ def _settings(
     """How to run; device, digits and environments are tried here once, so that mistakes are told before any work."""
     from irm_study.config import ConfigError
     from irm_study.digits import load_digits
+    from irm_study.driver import Settings
     from irm_study.environments import build_environments
     from irm_study.execution import available_cores
-    from irm_study.study import Settings
 
     _check_device(device)
     root = None if data_root is None else str(data_root)

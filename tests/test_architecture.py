@@ -22,9 +22,9 @@ ROWS = [
     {"environments", "models", "penalties", "ramps", "failures"},
     {"networks", "criteria", "stopping"},
     {"training", "records"},
-    {"execution", "tables", "drawing"},
-    {"benchmark", "study", "figures"},
-    {"findings", "progress"},
+    {"execution", "search", "locks", "tables", "drawing"},
+    {"driver", "figures", "benchmark"},
+    {"study", "findings", "progress"},
     {"report"},
     {"cli"},
 ]
@@ -35,7 +35,7 @@ TORCH_IN_FUNCTIONS = {
     "execution": "a worker's number of threads",
     "cli": "whether the device is there, said before any work",
 }
-OPTUNA = {"study"}
+OPTUNA = {"search"}
 
 PACKAGE = Path(irm_study.__file__).parent
 MODULES = {path.stem: ast.parse(path.read_text()) for path in PACKAGE.glob("*.py") if path.stem != "__init__"}
@@ -93,7 +93,7 @@ def test_torch_is_imported_where_tensors_are_and_nowhere_else():
     assert importers("torch") == TORCH | TORCH_IN_FUNCTIONS.keys()
 
 
-def test_optuna_is_imported_by_the_study_alone():
+def test_optuna_is_imported_by_the_search_alone():
     assert importers("optuna") == OPTUNA
 
 

@@ -23,10 +23,12 @@ import pytest
 import torch
 from joblib.externals.loky import reusable_executor
 
-from irm_study import digits, execution, study
+from irm_study import digits, driver, execution, study
 from irm_study.config import ConfigError, StudySpec, TrainSpec, read_train, run_digest, study_digest, study_toml
+from irm_study.driver import Settings, fresh_seeds
 from irm_study.execution import Batch, ExecutionError, Workers
-from irm_study.study import Settings, confirm_study, fresh_seeds, kinds, load_study, locked, run_study, train_runs
+from irm_study.locks import holder_of, locked
+from irm_study.study import confirm_study, kinds, load_study, run_study, train_runs
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["tests.test_study", "irm_study.cli", "irm_study.training", "alembic.context"])
@@ -280,7 +282,7 @@ def test_an_interrupted_study_equals_an_uninterrupted_one(tmp_path, monkeypatch,
     if jobs > 1:
         monkeypatch.setattr(study, "Workers", OutOfOrder)
     search = {"ramp": ["step", "linear"], "learning_rate": [0.01, 0.03, 0.1]} if sampler == "grid" else SEARCH
-    monkeypatch.setattr(study, "GRID_GROUP", 1 if jobs > 1 else 2)
+    monkeypatch.setattr(driver, "GRID_GROUP", 1 if jobs > 1 else 2)
     trials = 13 if sampler == "tpe" else 5  # TPE draws the first 10 as a random sampler does
     spec = small(trials, search=search, study={"sampler": sampler})
     whole, _ = run(spec, tmp_path / "whole", jobs=jobs)
@@ -358,14 +360,14 @@ def test_a_study_killed_at_any_moment_ends_as_one_that_was_not(tmp_path):
     written: list[tuple] = []
     kills = 0
     for parts in (0, 0, 1, 2, 4, 5, 7, 8):
-        driver = FORKS.Process(target=command, args=(str(tmp_path),))
-        driver.start()
-        while driver.is_alive() and len(list((out / "runs").glob("part-*.parquet"))) < parts:
+        process = FORKS.Process(target=command, args=(str(tmp_path),))
+        process.start()
+        while process.is_alive() and len(list((out / "runs").glob("part-*.parquet"))) < parts:
             time.sleep(0.005)
         time.sleep(moments.uniform(0, 0.15))
-        driver.kill()
-        driver.join()
-        kills += driver.exitcode == -9
+        process.kill()
+        process.join()
+        kills += process.exitcode == -9
         rows = keys(stored_rows(out))
         assert set(written) <= set(rows)
         written = rows
@@ -600,11 +602,11 @@ def test_a_second_driver_is_refused_and_told_who_holds_the_study(tmp_path):
         with pytest.raises(ConfigError, match=f"process {holder.pid} on "):
             run(small(), tmp_path)
         assert not (tmp_path / "study.toml").exists()
-        assert f"process {holder.pid}" in study.holder_of(tmp_path)
+        assert f"process {holder.pid}" in holder_of(tmp_path)
     finally:
         done.set()
         holder.join()
-    assert study.holder_of(tmp_path) is None
+    assert holder_of(tmp_path) is None
     with locked(tmp_path):
         pass
 
@@ -617,7 +619,7 @@ def test_a_killed_driver_holds_nothing(tmp_path):
     holder.kill()
     holder.join()
     with locked(tmp_path):
-        assert f"process {os.getpid()}" in study.holder_of(tmp_path)
+        assert f"process {os.getpid()}" in holder_of(tmp_path)
 
 
 def test_trials_may_live_in_another_storage_and_then_confirm_asks_for_it(tmp_path):

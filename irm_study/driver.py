@@ -1,0 +1,208 @@
+"""The driver: the one process that has a study's runs trained, writes them, judges them and tells the search.
+
+A run that is in the table already is never trained again, and every ask depends on the trials finished
+before it alone, so that an interrupted study equals an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import pandas as pd
+
+from irm_study import records
+from irm_study.config import RunConfig, StudySpec, TrainSpec
+from irm_study.curves import Curves
+from irm_study.execution import Batch, Workers, split
+from irm_study.search import Asked, open_search
+
+FRESH_SEEDS_FROM = 1000
+"""Confirmation takes its seeds from here on, leaving out any that the search names."""
+GRID_GROUP = 4
+"""Points of a grid that are asked at once: their runs share trunks, and nothing is lost by not waiting."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a study is run, as opposed to what it is."""
+
+    jobs: int = 1
+    device: str = "cpu"
+    data_root: str | None = None
+    storage: str | None = None
+    share_prefix: bool = True
+
+
+class Watcher(Protocol):
+    """Told what happens, to show it."""
+
+    def begin(self, stage: str, trials: int, runs: int, runs_done: int) -> None: ...
+    def runs_finished(self, rows: Sequence[Mapping[str, Any]]) -> None: ...
+    def trial_finished(self, trial: int, value: float, best: float) -> None: ...
+
+
+class Wanted(NamedTuple):
+    """A run that a trial asks for."""
+
+    trial: int
+    config: RunConfig
+    digest: str
+    seed: int
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.digest, self.seed
+
+
+@dataclass
+class Driver:
+    """The one process that asks, has trained, writes, judges and tells. `run` searches, then `confirm`."""
+
+    folder: Path
+    spec: StudySpec
+    settings: Settings
+    watcher: Watcher
+    trained: int = 0
+    scored: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
+    """What the judges said of every run that is in the table, by (digest, seed)."""
+    underway: set[tuple[str, int]] = field(default_factory=set)
+    """Runs that are being trained, likewise: of two trials with one configuration, the second waits for them."""
+
+    def __post_init__(self) -> None:
+        self.runs = stored_runs(self.folder, self.spec)
+        for row in self.runs.to_dict("records"):
+            self.scored[row["digest"], row["seed"]] = row
+        self.search = open_search(self.spec, self.folder, self.settings.storage)
+
+    def run(self, workers: Workers) -> None:
+        """Ask, train and tell until the budget is spent.
+
+        Trials are told in the order in which they were asked, and a new one is asked only when all but
+        the last `window` are told: what the sampler knows then depends on no worker's speed.
+        """
+        self.search.retry_interrupted()
+        seeds = self.spec.study.seed_list
+        budget = self.search.budget
+        finished = self.search.finished()
+        group = GRID_GROUP if self.search.points is not None else 1
+        window = max(group, -(-self.settings.jobs // len(seeds)))
+        done = sum(row["stage"] == "search" for row in self.scored.values())
+        self.watcher.begin("search", budget, budget * len(seeds), min(done, budget * len(seeds)))
+        asked: list[Asked] = []
+        while finished < budget:
+            if len(asked) <= window - group:
+                fresh = [self.search.ask() for _ in range(min(window, budget - finished) - len(asked))]
+                self._submit_trials(workers, fresh)
+                asked += fresh
+            while not self._is_trained(asked[0].digest, seeds):
+                self._collect(workers)
+            self._tell(asked.pop(0))
+            finished += 1
+
+    def _submit_trials(self, workers: Workers, asked: Sequence[Asked]) -> None:
+        """A batch for every job: of the seeds first, of the trials where there are more jobs than seeds."""
+        parts = split(self.spec.study.seed_list, self.settings.jobs)
+        for trials in split(asked, -(-self.settings.jobs // len(parts))):
+            for seeds in parts:
+                wanted = [Wanted(each.number, each.config, each.digest, seed) for each in trials for seed in seeds]
+                self._submit(workers, "search", wanted)
+
+    def _tell(self, asked: Asked) -> None:
+        runs = pd.DataFrame([self.scored[asked.digest, seed] for seed in self.spec.study.seed_list])
+        value = records.aggregate(runs, self.spec)
+        shown = ["seed", "failure_mode", "score", "train_accuracy_min", "test_accuracy"]
+        seeds = records.finite(runs[shown].to_dict("records"))
+        self.search.tell(asked, value, {"failure_modes": records.mode_counts(runs), "seeds": seeds})
+        self.watcher.trial_finished(asked.number, value, self.search.best_value)
+
+    # Confirmation
+
+    def confirm(self, workers: Workers) -> None:
+        """Train the best configurations on seeds that the search never saw."""
+        trials = self.search.trials(self._judged())
+        chosen = records.best_trials(trials, self.spec.confirm.top)
+        seeds = fresh_seeds(self.spec)
+        wanted = []
+        for trial, digest in zip(chosen["trial"], chosen["digest"], strict=True):
+            row = next(row for (known, _), row in self.scored.items() if known == digest)
+            wanted += [Wanted(int(trial), records.config_of(row), digest, seed) for seed in seeds]
+        missing = [run for run in wanted if run.key not in self.scored]
+        self.watcher.begin("confirm", len(chosen), len(wanted), len(wanted) - len(missing))
+        for part in parts_of(missing, self.settings.jobs):
+            self._submit(workers, "confirm", part)
+        while workers.pending:
+            self._collect(workers)
+
+    # Both
+
+    def _submit(self, workers: Workers, stage: str, wanted: Sequence[Wanted]) -> None:
+        """One batch: those of the runs that are neither trained nor being trained."""
+        missing = [run for run in wanted if run.key not in self.scored and run.key not in self.underway]
+        if missing:
+            workers.submit(batch_of(self.spec, self.settings, stage, missing))
+            self.underway |= {run.key for run in missing}
+
+    def _collect(self, workers: Workers) -> None:
+        """Write and judge the batches that are finished."""
+        for batch, curves in workers.finished():
+            rows = rows_of(batch, curves)
+            records.write_part(self.folder, rows, self.spec.environments)
+            judged = [
+                {"study": self.spec.name, **row}
+                | records.judge(config, each, self.spec.environments, self.spec.study.criterion)
+                for row, config, each in zip(rows, batch.configs, curves, strict=True)
+            ]
+            for row in judged:
+                self.scored[row["digest"], row["seed"]] = row
+                self.underway.discard((row["digest"], row["seed"]))
+            self.trained += len(judged)
+            self.watcher.runs_finished(judged)
+
+    def _is_trained(self, digest: str, seeds: Sequence[int]) -> bool:
+        return all((digest, seed) in self.scored for seed in seeds)
+
+    def _judged(self) -> pd.DataFrame:
+        return pd.DataFrame(list(self.scored.values())) if self.scored else self.runs
+
+
+def stored_runs(folder: Path, spec: StudySpec) -> pd.DataFrame:
+    """`StudyRecord.runs` of a folder, judged anew."""
+    stored = records.read_parts(folder, spec.environments)
+    return records.judged_runs(stored, spec.name, spec.environments, spec.study.criterion)
+
+
+def fresh_seeds(spec: StudySpec) -> list[int]:
+    searched = set(spec.study.seed_list)
+    unseen = (seed for seed in itertools.count(FRESH_SEEDS_FROM) if seed not in searched)
+    return list(itertools.islice(unseen, spec.confirm.seeds))
+
+
+def parts_of(wanted: Sequence[Wanted], jobs: int) -> list[Sequence[Wanted]]:
+    """The runs of each batch: four at most, so that an interruption costs little."""
+    rounds = -(-len(wanted) // (4 * jobs))
+    return split(wanted, rounds * jobs) if wanted else []
+
+
+def batch_of(spec: StudySpec | TrainSpec, settings: Settings, stage: str, wanted: Sequence[Wanted]) -> Batch:
+    return Batch(
+        configs=tuple(run.config for run in wanted),
+        seeds=tuple(run.seed for run in wanted),
+        digits=spec.digits,
+        environments=spec.environments,
+        data_root=settings.data_root,
+        device=settings.device,
+        share_prefix=settings.share_prefix,
+        tag=(stage, tuple(wanted)),
+    )
+
+
+def rows_of(batch: Batch, curves: Sequence[Curves]) -> list[dict[str, Any]]:
+    stage, wanted = batch.tag
+    return [
+        records.run_row(stage, run.trial, run.seed, run.digest, run.config, each, batch.device)
+        for run, each in zip(wanted, curves, strict=True)
+    ]
