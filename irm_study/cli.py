@@ -12,6 +12,8 @@ import typer
 from irm_study import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from irm_study.config import StudySpec, TrainSpec
     from irm_study.driver import Settings
     from irm_study.records import StudyRecord
@@ -43,6 +45,33 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON."
 Folder = Annotated[Path, typer.Argument(help="A study's folder, as 'run' made it.", show_default=False)]
 
 
+def shipped_names(searching: bool) -> Callable[[str], list[str]]:
+    """Completes the names of shipped studies: those that search, for 'run', or single configurations, for 'train'."""
+
+    def complete(incomplete: str) -> list[str]:
+        files = sorted(_shipped().items())
+        return [
+            name for name, path in files
+            if name.startswith(incomplete) and ("[search]" in path.read_text()) == searching
+        ]  # fmt: skip
+
+    return complete
+
+
+Study = Annotated[
+    str, typer.Argument(help="A study file, or the name of a shipped study.", autocompletion=shipped_names(True))
+]
+Config = Annotated[
+    str,
+    typer.Argument(
+        # Square brackets are markup to the help's printer, but for the backslash.
+        help="A file with \\[environments] and \\[run], as a study's best.toml is, or the name of a shipped one.",
+        autocompletion=shipped_names(False),
+        show_default=False,
+    ),
+]
+
+
 @app.callback(invoke_without_command=True)
 def about(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:
@@ -52,7 +81,7 @@ def about(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 @app.command()
 def run(
-    study: Annotated[str, typer.Argument(help="A study file, or the name of a shipped study.")] = "quickstart",
+    study: Study = "quickstart",
     out: Out = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Trials, instead of the file's.")] = None,
     seeds: Seeds = None,
@@ -81,7 +110,7 @@ def run(
 
 @app.command()
 def train(
-    config: Annotated[Path, typer.Argument(help="A file with [environments] and [run]; a study's best.toml is one.")],
+    config: Config,
     out: Out = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds: 0, 1, …")] = 1,
     jobs: Jobs = None,
@@ -95,7 +124,7 @@ def train(
     from irm_study.progress import Display
     from irm_study.study import kinds, train_runs
 
-    path = _study_path(str(config))
+    path = _study_path(config)
     spec = read_train(path, kinds())
     folder = _folder(out, spec.name)
     settings = _settings(spec, path, jobs, device, data_root, None)
@@ -217,7 +246,9 @@ def main() -> None:
     from irm_study.config import ConfigError
 
     try:
-        status = app(standalone_mode=False)  # typer returns the status of what it ended itself, Ctrl-C included
+        status = app(
+            standalone_mode=False, prog_name="irm-study"
+        )  # typer returns the status of what it ended itself, Ctrl-C included
     except ConfigError as error:
         _fail(str(error), 2)
     except (KeyboardInterrupt, typer.Abort):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+import typer
+from typer.testing import CliRunner
 
 from irm_study import cli, digits
 from tests.test_study import few_digits, stored_rows, trained_once
@@ -195,6 +198,35 @@ def test_help_and_version_import_nothing_heavy():
         told = _python("-c", code, *arguments)
         assert told.returncode == 0, told.stderr
         assert told.stdout.splitlines()[-1].strip() == "loaded:"
+
+
+COMMANDS = typer.main.get_command(cli.app).commands
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_says_every_word_that_was_written(command):
+    shown = CliRunner().invoke(cli.app, [command, "--help"], env={"COLUMNS": "400", "TERMINAL_WIDTH": "400"}).output
+    shown = " ".join(re.sub(r"[│╭╰╮╯─]", " ", shown).split())
+    parts = [COMMANDS[command].help, *(parameter.help for parameter in COMMANDS[command].params)]
+    for text in filter(None, parts):
+        assert " ".join(text.replace("\\[", "[").split()) in shown
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [("run q", ["quickstart"]), ("run ", ["collapse", "quickstart"]), ("train gr", ["grey-oracle"]),
+     ("conf", ["confirm"])],
+)  # fmt: skip
+def test_the_shell_completes_commands_and_shipped_studies(monkeypatch, capsys, line, offered):
+    words = f"irm-study {line}"
+    monkeypatch.setenv("_IRM_STUDY_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))
+    monkeypatch.setattr(sys, "argv", ["irm-study"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+    assert capsys.readouterr().out.split() == offered
 
 
 # Mistakes of the user
