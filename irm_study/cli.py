@@ -208,6 +208,39 @@ def confirm(
 
 
 @app.command()
+def compare(
+    sides: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SIDE...",
+            help="Two or more of: a study's folder (its best confirmed configuration), FOLDER:TRIAL (that trial), "
+            "a folder of 'train'.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option(help="Folder for the page; by default reports/compare-<names>.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare configurations of several studies, or of one: tests on seeds, figures, and a page."""
+    from irm_study.comparison import load_sides, summary
+    from irm_study.comparison_report import write_comparison
+    from irm_study.config import ConfigError
+    from irm_study.records import finite
+
+    if len(sides) < 2:
+        raise ConfigError(f"compare takes two configurations or more; got {len(sides)}: {' '.join(sides)}")
+    loaded = load_sides(sides)
+    folder = _folder(out, f"compare-{'-'.join(side.name for side in loaded)}")
+    page = write_comparison(loaded, sides, folder)
+    told = summary(loaded)
+    if as_json:
+        print(json.dumps(finite(told | {"page": str(page)}), indent=2))
+        return
+    _print_comparison(told)
+    print(f"page: {page}")
+
+
+@app.command()
 def bench(device: Device = "cpu", as_json: AsJson = False) -> None:
     """Measure the trainer on this machine: against a matrix product, and against plain training."""
     from irm_study.benchmark import benchmark
@@ -402,6 +435,42 @@ def _print_runs(runs: Any) -> None:
             f"{row['seconds']:.1f}", row["evidence"],
         )  # fmt: skip
     Console(markup=False).print(table)
+
+
+def _print_comparison(told: dict[str, Any]) -> None:
+    import math
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from irm_study.comparison_report import MEASURES, SEEDS, signed
+    from irm_study.drawing import p_text
+
+    console = Console(markup=False)
+    table = Table(
+        "configuration", "runs", "in zone (95%)", "score", "train", "test", caption=f"score: {told['criterion']}"
+    )
+    for row in told["sides"]:
+        table.add_row(
+            row["name"], f"{row['n']} {SEEDS[row['stage']]}{'s' * (row['n'] != 1)}",
+            f"{row['rate']:.0%} ({100 * row['low']:.0f}–{row['high']:.0%})", f"{row['score']:.3f}",
+            f"{row['train_accuracy']:.3f}", f"{row['test_accuracy']:.3f}",
+        )  # fmt: skip
+    console.print(table)
+    for row in told["sides"]:
+        print(f"{row['name']}: {_modes(row['failure_modes'])}")
+    table = Table("first minus second", "n", "points", "95% interval", "p (Holm)" if len(told["sides"]) > 2 else "p")
+    for pair in told["pairs"]:
+        table.add_row(f"{pair['first']} − {pair['second']}")
+        for measure, name in MEASURES.items():
+            row = pair[measure]
+            n = f"{row['n_first']} and {row['n_second']}" if measure == "success" else f"{row['n_first']} shared"
+            numbers = ["", "no shared seeds", ""]
+            if math.isfinite(row["p_holm"]):
+                span = f"{signed(row['low'])} to {signed(row['high'])}" if math.isfinite(row["low"]) else ""
+                numbers = [signed(row["difference"]), span, p_text(row["p_holm"])]
+            table.add_row(f"  {name}", n, *numbers, end_section=measure == "test_accuracy")
+    console.print(table)
 
 
 def _modes(counts: dict[str, int]) -> str:

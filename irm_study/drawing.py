@@ -60,6 +60,8 @@ MODE_HATCHES = {
 
 MODE_NAMES = {mode: mode.replace("_", "-").replace("erm", "ERM") for mode in MODE_COLOURS}
 
+STAGE_SEEDS = {"search": "search seeds", "confirm": "fresh seeds", "train": "seeds"}
+
 ZONE = {"color": MODE_COLOURS["invariant"], "alpha": 0.13, "linewidth": 0}
 """The shade of the target zone, in which a run is called invariant."""
 
@@ -165,9 +167,9 @@ def mode_handles(modes: Iterable[str], patches: bool = False) -> list[Any]:
 def stage_handles(stages: Iterable[str]) -> list[Line2D]:
     present = set(stages)
     return [
-        Line2D([], [], linestyle="none", marker="o", markerfacecolor=face, markeredgecolor=FAINT, markersize=5,
-               label=label)
-        for stage, face, label in (("search", PAPER, "search seeds"), ("confirm", FAINT, "fresh seeds"))
+        Line2D([], [], linestyle="none", marker="o", markeredgecolor=FAINT, markersize=5, label=label,
+               markerfacecolor=PAPER if stage == "search" else FAINT)
+        for stage, label in STAGE_SEEDS.items()
         if stage in present
     ]  # fmt: skip
 
@@ -228,6 +230,10 @@ def power(value: float) -> str:
     if exponent == int(exponent):
         return str(int(value)) if 0 <= exponent < 3 else f"$10^{{{int(exponent)}}}$"
     return f"{value:g}" if 0.001 <= value < 10_000 else f"{value:.0e}".replace("e+0", "e").replace("e+", "e")
+
+
+def p_text(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"
 
 
 def words(name: str) -> str:

@@ -28,6 +28,7 @@ from irm_study.drawing import (
     MODE_NAMES,
     NARROW,
     PAPER,
+    STAGE_SEEDS,
     WIDE,
     ZONE,
     accuracy_axis,
@@ -82,7 +83,7 @@ def seed_stability(points: pd.DataFrame, summary: pd.DataFrame, zones: Landmarks
                  "failure_mode": seeds["failure_mode"]}
             )  # fmt: skip
             size, alpha = crowd(8 * len(seeds))
-            mark_runs(ax, placed, "x", "y", size, filled=stage == "confirm", alpha=max(alpha, 0.6))
+            mark_runs(ax, placed, "x", "y", size, filled=stage != "search", alpha=max(alpha, 0.6))
             row = summary[
                 (summary["rank"] == rank) & (summary["stage"] == stage) & (summary["environment"] == environment)
             ].iloc[0]
@@ -152,7 +153,7 @@ def performance_profile(profile: pd.DataFrame, zones: Landmarks) -> Figure:
     styles = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)))
     for rank, rows in profile.groupby("rank"):
         first = rows.iloc[0]
-        seeds = f"{first['n']} {'fresh' if first['stage'] == 'confirm' else 'search'} seeds"
+        seeds = f"{first['n']} {STAGE_SEEDS[first['stage']]}"
         # The leading configuration in ink with its interval, the others behind it.
         colour = INK if rank == 0 else FAINT
         if rank == 0:

@@ -119,7 +119,9 @@ class Picture:
     @property
     def narrow(self) -> bool:
         """Whether it is drawn for one column of a page of two."""
-        return self.name in {"trade_off", "performance_profile", "search_vs_confirmation", "importance"}
+        return self.name in {
+            "trade_off", "performance_profile", "search_vs_confirmation", "importance", "success_rates",
+        }  # fmt: skip
 
 
 def describe(record: StudyRecord) -> list[Picture]:

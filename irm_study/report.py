@@ -1,32 +1,24 @@
 """The page and its pictures: a `StudyRecord` becomes `report.html` and `figures/*.svg`, `figures/*.png`.
 
-The numbers come from `tables`, the sentences from `findings`, the drawing from `figures`; here they are put
+The numbers come from `tables`, the sentences from `findings`, the pictures from `page`; here they are put
 together and written. A page is one file without any external request, and the same record gives the same bytes.
 """
 
 from __future__ import annotations
 
-import io
 import math
-import os
-import re
 from pathlib import Path
 from typing import Any
 
-import jinja2
-import matplotlib
 import numpy as np
 import pandas as pd
 import tomli_w
 from markupsafe import Markup
-from matplotlib.figure import Figure
-from matplotlib.markers import MarkerStyle
 
 from irm_study import tables
 from irm_study.config import StudySpec, is_whole, study_digest
-from irm_study.drawing import FAINT, GRID, INK, MODE_COLOURS, MODE_MARKERS, MODE_NAMES, PAPER
+from irm_study.drawing import MODE_COLOURS, MODE_NAMES
 from irm_study.failures import EXPLANATIONS
-from irm_study.figures import FIGURES
 from irm_study.findings import (
     DIGITS,
     SECTIONS,
@@ -35,10 +27,9 @@ from irm_study.findings import (
     caveats,
     chosen_by,
     describe,
-    percent,
     verdict,
-    words,
 )
+from irm_study.page import rendered, write_pictures
 from irm_study.records import StudyRecord, plain, write_text
 
 CURVE_NUMBERS = 200_000
@@ -50,15 +41,8 @@ def write_report(record: StudyRecord) -> Path:
 
     A study whose runs are not given up gets recoveries.csv too: whether collapsed runs recover.
     """
-    folder = record.folder / "figures"
-    folder.mkdir(parents=True, exist_ok=True)
     pictures = describe(record)
-    inlined = {}
-    for picture in pictures:
-        svg, png = drawn(picture)
-        write_text(folder / f"{picture.name}.svg", svg)
-        _write_bytes(folder / f"{picture.name}.png", png)
-        inlined[picture.name] = inline_svg(svg, picture)
+    inlined = write_pictures(record.folder / "figures", pictures)
     if len(recovered := tables.recoveries(record)):
         write_text(record.folder / "recoveries.csv", recovered.to_csv(index=False, lineterminator="\n"))
     path = record.folder / "report.html"
@@ -66,25 +50,18 @@ def write_report(record: StudyRecord) -> Path:
     return path
 
 
-def page(record: StudyRecord, pictures: list[Picture], inlined: dict[str, str]) -> str:
+def page(record: StudyRecord, pictures: list[Picture], inlined: dict[str, Markup]) -> str:
     """The page as text. inlined: the SVG of each picture by name."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("irm_study"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
     table = tables.configurations(record)
-    environment.filters |= {"percent": percent, "short": tables.short, "words": words}
-    return environment.get_template("report.html.j2").render(
+    return rendered(
+        "report.html.j2",
         spec=record.spec,
         first=first_screen(record, table),
         sections=[(name, [each for each in pictures if each.section == name]) for name in SECTIONS],
-        inlined={name: Markup(svg) for name, svg in inlined.items()},
+        inlined=inlined,
         trials=trial_rows(record, table),
         details=details(record, table),
         modes=[mode for mode in MODE_COLOURS if mode in set(tables.runs_of(record)["failure_mode"])],
-        mode_names=MODE_NAMES,
-        mode_colours=MODE_COLOURS,
-        mode_paths={mode: marker_path(mode) for mode in MODE_COLOURS},
         explanations=EXPLANATIONS,
         provenance=record.provenance,
         digest=study_digest(record.spec),
@@ -119,60 +96,6 @@ def first_screen(record: StudyRecord, table: pd.DataFrame) -> dict[str, Any]:
         "pruned": int(states.get("pruned", 0)),
         "small": best is not None and 0 < best["fresh_n"] < SMALL,
     }
-
-
-# Files
-
-
-def drawn(picture: Picture) -> tuple[str, bytes]:
-    """The picture as SVG text and as PNG bytes, the same each time."""
-    figure: Figure = FIGURES[picture.name](*picture.data)
-    # Text stays text in the SVG: smaller, searchable, and read out; ids follow from the name alone.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": picture.name}):
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
-        svg, png = io.StringIO(), io.BytesIO()
-        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-        figure.savefig(png, format="png", dpi=200, metadata={"Software": None})
-    return svg.getvalue(), png.getvalue()
-
-
-def inline_svg(svg: str, picture: Picture) -> str:
-    """The SVG as it stands in the page: page colours for ink and paper, its own ids, a title and a description."""
-    body = svg[svg.index("<svg") :]
-    width, height = (float(value) for value in re.findall(r'\b(?:width|height)="([\d.]+)pt"', body)[:2])
-    body = body[body.index(">") + 1 :]
-    for needless in (r"<metadata>.*?</metadata>", r"<!--.*?-->"):
-        body = re.sub(needless, "", body, flags=re.DOTALL)
-    body = re.sub(r' (d|x|y|transform|points)="([^"]*)"', _rounded, body)
-    body = re.sub(r"<g([^>]*)>((?:\s*<use [^>]*/>){2,})\s*</g>", _hoisted, body)
-    # Only ids that something refers to stay, and are this picture's own.
-    own = f"f{list(FIGURES).index(picture.name)}"
-    wanted = set(re.findall(r'(?:href="|url\()#([^")]+)', body))
-    body = re.sub(r' id="([^"]+)"', lambda match: f' id="{own}{match[1]}"' if match[1] in wanted else "", body)
-    body = re.sub(r'((?:xlink:)?href="|url\()#', lambda match: f"{match[1].removeprefix('xlink:')}#{own}", body)
-    for colour, variable in ((INK, "ink"), (FAINT, "faint"), (GRID, "grid"), (PAPER, "paper")):
-        body = body.replace(colour, f"var(--{variable})")
-    head = (
-        f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-labelledby="{own}title {own}desc" '
-        f'style="--width: {width / 72:g}in">'
-        f'<title id="{own}title">{Markup.escape(picture.title)}</title>'
-        f'<desc id="{own}desc">{Markup.escape(f"{picture.shows} {picture.concludes}")}</desc>'
-    )
-    return re.sub(r"\s*\n\s*", "\n", head + body)
-
-
-def marker_path(mode: str) -> str:
-    """A mode's marker as the `d` of an SVG path within (-1, 1)²."""
-    style = MarkerStyle(MODE_MARKERS[mode])
-    outline = style.get_path().transformed(style.get_transform())
-    letters = {1: "M", 2: "L", 3: "Q", 4: "C", 79: "Z"}
-    parts = []
-    for points, code in outline.iter_segments(curves=True, simplify=False):
-        # SVG's y axis points down.
-        pairs = " ".join(f"{x:.3g} {-y:.3g}" for x, y in points.reshape(-1, 2))
-        parts.append("Z" if code == 79 else f"{letters[code]}{pairs}")
-    return "".join(parts)
 
 
 # The table of trials
@@ -261,26 +184,3 @@ def _permille(values: np.ndarray) -> list[int | None]:
 def _in_order(rows: pd.DataFrame) -> list[tuple[str, int]]:
     counts = dict(zip(rows["failure_mode"], rows["runs"], strict=True))
     return [(mode, int(counts[mode])) for mode in MODE_COLOURS if mode in counts]
-
-
-def _rounded(match: re.Match[str]) -> str:
-    numbers = re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), match[2])
-    return f' {match[1]}="{numbers}"'
-
-
-def _hoisted(match: re.Match[str]) -> str:
-    """Marks of one style say it once, in their group: half the weight of a picture of many runs."""
-    styles = set(re.findall(r' style="([^"]*)"', match[2]))
-    if len(styles) != 1 or "style=" in match[1]:
-        return match[0]
-    marks = re.sub(r' style="[^"]*"', "", match[2])
-    return f'<g{match[1]} style="{styles.pop()}">{marks}</g>'
-
-
-def _write_bytes(path: Path, data: bytes) -> None:
-    """Whole or not at all; a file that holds the same already is not touched."""
-    if path.exists() and path.read_bytes() == data:
-        return
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(data)
-    os.replace(partial, path)

@@ -164,7 +164,7 @@ def curves(record: StudyRecord) -> tuple[pd.DataFrame, pd.DataFrame]:
                 )
         if len(measured) > LINES:
             for environment in ("train", "test"):
-                bands.append(_band(measured, environment, shared).assign(failure_mode=mode, n=len(measured)))
+                bands.append(quantile_band(measured, environment, shared).assign(failure_mode=mode, n=len(measured)))
     columns = ["failure_mode", "environment", "epoch", "since_anneal", "n"]
     return (
         pd.concat(lines, ignore_index=True) if lines else pd.DataFrame(columns=[*columns, "run", "accuracy"]),
@@ -394,7 +394,11 @@ def accuracy_curves(run: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _band(measured: list[dict[str, Any]], environment: str, shared: bool) -> pd.DataFrame:
+def quantile_band(measured: list[dict[str, Any]], environment: str, shared: bool) -> pd.DataFrame:
+    """Quantiles .1, .5 and .9 of some runs' `accuracy_curves`: environment, epoch, since_anneal, low, median, high.
+
+    shared: whether the runs have one anneal epoch; else `epoch` too counts from it.
+    """
     shifts = [0.0 if shared else run["anneal_epoch"] for run in measured]
     axes = [run["epoch"] - shift for run, shift in zip(measured, shifts, strict=True)]
     grid = np.linspace(min(axis[0] for axis in axes), max(axis[-1] for axis in axes), 81)

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from irm_study.config import EnvironmentSpec, RunConfig, StudySpec, run_digest
+from irm_study import records
+from irm_study.config import EnvironmentSpec, RunConfig, StudySpec, run_digest, study_toml
 from irm_study.curves import QUANTITIES, Curves, curve_columns
 from irm_study.failures import EXPLANATIONS, FAILURE_MODES
 from irm_study.records import StudyRecord
@@ -91,6 +92,15 @@ def study_record(
             "finished": "2026-11-20T10:03:20+00:00",
         },
     )
+
+
+def stored(record: StudyRecord) -> Path:
+    """Write what a study's folder holds, but for Optuna's storage; returns the folder."""
+    record.folder.mkdir(parents=True, exist_ok=True)
+    (record.folder / "study.toml").write_text(study_toml(record.spec))
+    rows = record.runs.drop(columns="study").to_dict("records")
+    records.write_part(record.folder, rows, record.spec.environments)
+    return record.folder
 
 
 def _draw(spec: StudySpec, random: np.random.Generator) -> dict[str, Any]:

@@ -23,9 +23,10 @@ ROWS = [
     {"networks", "criteria", "stopping"},
     {"training", "records"},
     {"execution", "search", "locks", "tables", "drawing"},
-    {"driver", "figures", "benchmark"},
+    {"driver", "figures", "comparison_figures", "benchmark"},
     {"study", "findings", "progress"},
-    {"report"},
+    {"page", "comparison"},
+    {"report", "comparison_report"},
     {"cli"},
 ]
 """A module imports only from rows above its own; siblings do not import each other."""

@@ -176,6 +176,18 @@ def test_train_writes_a_row_a_seed_and_trains_none_twice(irm):
     assert again["seconds"].tolist()[:2] == first["seconds"].tolist()
 
 
+def test_trials_of_a_study_are_compared_in_the_terminal_as_json_and_on_a_page(irm, tiny, no_page):
+    irm("run", tiny, "--quiet")
+    status, out, _ = irm("compare", "reports/tiny:0", "reports/tiny:1", "--out", "two")
+    assert status == 0
+    assert "tiny, trial 0 − tiny, trial 1" in out and "success rate" in out
+    assert out.rstrip().endswith("page: two/compare.html") and Path("two/compare.html").is_file()
+    told = json.loads(irm("compare", "reports/tiny:0", "reports/tiny:1", "--json")[1])
+    assert told["page"] == "reports/compare-tiny-trial-0-tiny-trial-1/compare.html"
+    assert [side["trial"] for side in told["sides"]] == [0, 1]
+    assert told["pairs"][0].keys() >= {"success", "score", "test_accuracy"}
+
+
 def test_train_prints_the_configuration_that_it_was_given(irm):
     path = Path("one.toml")
     path.write_text(ONE)
@@ -244,6 +256,8 @@ def mistakes() -> dict[str, tuple[list[str], list[str]]]:
         "a search to train": (["train", "tiny.toml"], ["tiny.toml: search: 'train' takes one configuration"]),
         "no study in the folder": (["status", "folder"], ["folder: holds no study"]),
         "no folder": (["report", "absent"], ["absent: holds no study"]),
+        "one side to compare": (["compare", "folder"], ["compare takes two configurations or more; got 1"]),
+        "nothing to compare": (["compare", "folder", "absent"], ["folder: holds neither a study"]),
         "nothing to confirm": (["confirm", "folder"], ["folder: holds no study"]),
         # Not even root may write here, so these run where the test of permissions below is skipped.
         "results under a file": (["run", "tiny.toml", "--out", "empty.toml/out"], ["toml/out: cannot be written"]),

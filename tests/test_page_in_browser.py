@@ -8,7 +8,9 @@ import shutil
 import pytest
 
 from irm_study import report
-from tests.synthetic import KINDS
+from irm_study.comparison import load_sides
+from irm_study.comparison_report import write_comparison
+from tests.synthetic import KINDS, stored, study_record, study_spec
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")
@@ -48,6 +50,16 @@ def pages(tmp_path_factory):
     return of
 
 
+@pytest.fixture(scope="module")
+def comparison_page(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("comparison")
+    given = []
+    for name in ("<script>alert('x')</script> $x$", "vrex", "a name as long as names of studies get, and longer"):
+        spec = study_spec(name)
+        given.append(str(stored(study_record(folder / str(len(given)), trials=3, spec=spec))))
+    return write_comparison(load_sides(given), given, folder / "out").as_uri()
+
+
 def look(browser, url, width=1280, scheme="light", media=""):
     size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
@@ -61,17 +73,41 @@ def column(browser, index):
     return browser.execute_script(script, index)
 
 
-@pytest.mark.parametrize("kind", ["plain", "empty", "hostile names", "all diverged", "unfinished"])
-def test_the_page_opens_without_complaint_or_request(browser, pages, kind):
+def assert_no_complaint_or_request(browser, url):
     browser.get_log("browser"), browser.get_log("performance")
-    look(browser, pages(kind))
+    look(browser, url)
     assert browser.get_log("browser") == []
     messages = [json.loads(line["message"])["message"] for line in browser.get_log("performance")]
     sent = [each["params"] for each in messages if each["method"] == "Network.requestWillBeSent"]
     # The browser's own start page asks for its parts; only what our page asks for counts.
     asked = [each["request"]["url"] for each in sent if not each["documentURL"].startswith("chrome")]
-    assert pages(kind) in asked
+    assert url in asked
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+
+
+@pytest.mark.parametrize("kind", ["plain", "empty", "hostile names", "all diverged", "unfinished"])
+def test_the_page_opens_without_complaint_or_request(browser, pages, kind):
+    assert_no_complaint_or_request(browser, pages(kind))
+
+
+def test_a_comparison_opens_without_complaint_or_request(browser, comparison_page):
+    assert_no_complaint_or_request(browser, comparison_page)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 768, 1280])
+def test_no_width_overflows_in_a_comparison(browser, comparison_page, width, scheme):
+    look(browser, comparison_page, width, scheme)
+    assert browser.execute_script(OVERFLOW) <= 0
+
+
+def test_a_comparison_s_configurations_are_copied_as_toml(browser, comparison_page):
+    look(browser, comparison_page)
+    browser.execute_script(
+        "Object.defineProperty(navigator, 'clipboard', {value: {writeText: async (text) => { window.copied = text; }}})"
+    )
+    browser.execute_script("document.querySelector('[data-copy=\"1\"]').click()")
+    assert browser.execute_script("return window.copied").startswith('name = "vrex"')
 
 
 @pytest.mark.parametrize("kind", ["plain", "hostile names", "empty"])
