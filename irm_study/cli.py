@@ -37,6 +37,12 @@ DataRoot = Annotated[
     Path | None, typer.Option(help="Folder with MNIST/raw/…, as torchvision lays it out (or IRM_STUDY_DATA).")
 ]
 Storage = Annotated[str | None, typer.Option(help="Optuna storage URL, instead of study.db in the results' folder.")]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        help="Train on a Dask cluster: its scheduler, as tcp://HOST:8786 or tls://…; needs the extra 'cluster'."
+    ),
+]
 SharePrefix = Annotated[
     bool, typer.Option(help="Train once what runs of a grid share up to their anneal epochs; curves stay the same.")
 ]
@@ -89,6 +95,7 @@ def run(
     device: Device = "cpu",
     data_root: DataRoot = None,
     storage: Storage = None,
+    scheduler: Scheduler = None,
     share_prefix: SharePrefix = True,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -102,7 +109,7 @@ def run(
     path = _study_path(study)
     spec = read_study(path, kinds(), {"study": given} if given else None)
     folder = _folder(out, spec.name)
-    settings = _settings(spec, path, jobs, device, data_root, storage, share_prefix)
+    settings = _settings(spec, path, jobs, device, data_root, storage, scheduler, share_prefix)
     with Display(quiet) as display:
         record, trained = run_study(spec, folder, settings, display)
     _finish(record, trained, as_json)
@@ -116,6 +123,7 @@ def train(
     jobs: Jobs = None,
     device: Device = "cpu",
     data_root: DataRoot = None,
+    scheduler: Scheduler = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -127,7 +135,7 @@ def train(
     path = _study_path(config)
     spec = read_train(path, kinds())
     folder = _folder(out, spec.name)
-    settings = _settings(spec, path, jobs, device, data_root, None)
+    settings = _settings(spec, path, jobs, device, data_root, None, scheduler)
     with Display(quiet) as display:
         runs, _ = train_runs(spec, range(seeds), folder, settings, display)
     shown = runs[(runs["digest"] == run_digest(spec.digits, spec.environments, spec.run)) & (runs["seed"] < seeds)]
@@ -191,6 +199,7 @@ def confirm(
     device: Device = "cpu",
     data_root: DataRoot = None,
     storage: Storage = None,
+    scheduler: Scheduler = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -201,7 +210,7 @@ def confirm(
     spec = stored_spec(folder)
     given = {key: value for key, value in {"seeds": seeds, "top": top}.items() if value is not None}
     spec = spec.model_copy(update={"confirm": spec.confirm.model_copy(update=given)})
-    settings = _settings(spec, folder / "study.toml", jobs, device, data_root, storage)
+    settings = _settings(spec, folder / "study.toml", jobs, device, data_root, storage, scheduler)
     with Display(quiet) as display:
         record, trained = confirm_study(spec, folder, settings, display)
     _finish(record, trained, as_json)
@@ -244,8 +253,9 @@ def compare(
 def bench(device: Device = "cpu", as_json: AsJson = False) -> None:
     """Measure the trainer on this machine: against a matrix product, and against plain training."""
     from irm_study.benchmark import benchmark
+    from irm_study.execution import check_device
 
-    _check_device(device)
+    check_device(device)
     measured = benchmark(device)
     if as_json:
         print(json.dumps(measured, indent=2))
@@ -312,9 +322,9 @@ def _fail(message: str, status: int) -> None:
 
 
 def _again() -> str:
-    import shlex
+    from irm_study.config import shown_command
 
-    return shlex.join(["irm-study", *sys.argv[1:]])
+    return shown_command(sys.argv[1:])
 
 
 def _study_path(study: str) -> Path:
@@ -352,17 +362,6 @@ def _folder(out: Path | None, name: str) -> Path:
     return Path("reports") / safe
 
 
-def _check_device(device: str) -> None:
-    import torch
-
-    from irm_study.config import ConfigError
-
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"--device {device}: torch cannot use it: {str(error).splitlines()[0]}") from None
-
-
 def _settings(
     spec: StudySpec | TrainSpec,
     path: Path,
@@ -370,24 +369,30 @@ def _settings(
     device: str,
     data_root: Path | None,
     storage: str | None,
+    scheduler: str | None,
     share_prefix: bool = True,
 ) -> Settings:
-    """How to run; device, digits and environments are tried here once, so that mistakes are told before any work."""
+    """How to run; device, digits and environments are tried once where they will be used, so that mistakes are told
+    before any work."""
     from irm_study.config import ConfigError
-    from irm_study.digits import load_digits
     from irm_study.driver import Settings
-    from irm_study.environments import build_environments
-    from irm_study.execution import available_cores
+    from irm_study.execution import check_work, default_jobs, on_cluster
 
-    _check_device(device)
     root = None if data_root is None else str(data_root)
-    digits = load_digits(spec.digits, root)
+    wanted = (spec.digits, spec.environments, device, root)
     try:
-        build_environments(digits, spec.environments, [0])
+        if scheduler is None:
+            check_work(*wanted)
+        else:
+            slots = on_cluster(scheduler, *wanted)
+    except ConfigError:
+        raise
     except ValueError as error:
+        if type(error).__name__ == "DigitsError":
+            raise
         raise ConfigError(f"{path}: {error}") from None
-    jobs = jobs or (available_cores() if device == "cpu" else 1)
-    return Settings(jobs=jobs, device=device, data_root=root, storage=storage, share_prefix=share_prefix)
+    jobs = jobs or (default_jobs(device) if scheduler is None else slots)
+    return Settings(jobs, device, root, storage, scheduler, share_prefix)
 
 
 def _finish(record: StudyRecord, trained: int, as_json: bool) -> None:

@@ -12,8 +12,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
+import shlex
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -486,6 +488,17 @@ def shown(value: Any) -> str:
     except (ValueError, RecursionError):  # numbers of thousands of digits, tables in tables in tables
         return f"a {type(value).__name__} too large to show"
     return text if len(text) <= 80 else text[:77] + "…"
+
+
+def without_password(text: str) -> str:
+    """A storage's URL, or another argument of the command line, as it may be shown."""
+    text = re.sub(r"(://[^:@/]*):.*@", r"\1:***@", text, flags=re.DOTALL)
+    return re.sub(r"(password=)[^&\s]*", r"\1***", text)
+
+
+def shown_command(arguments: Sequence[str]) -> str:
+    """A command line as it may be shown: in messages, and on the page."""
+    return shlex.join(["irm-study", *map(without_password, arguments)])
 
 
 def _allowed_keys(kind: type[Section], location: tuple[Any, ...]) -> list[str]:

@@ -7,6 +7,7 @@ before it alone, so that an interrupted study equals an uninterrupted one.
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,13 +16,17 @@ from typing import Any, NamedTuple, Protocol
 import pandas as pd
 
 from irm_study import records
-from irm_study.config import RunConfig, StudySpec, TrainSpec
+from irm_study.config import ConfigError, RunConfig, StudySpec, TrainSpec
 from irm_study.curves import Curves
-from irm_study.execution import Batch, Workers, split
-from irm_study.search import Asked, open_search
+from irm_study.execution import Batch, ExecutionError, Workers, log, split
+from irm_study.search import Asked, StorageLost, open_search
 
 FRESH_SEEDS_FROM = 1000
 """Confirmation takes its seeds from here on, leaving out any that the search names."""
+AHEAD = 2
+"""How many trials are asked for each that the workers can train at once."""
+PATIENCE = 600
+"""Seconds to wait for a database server."""
 GRID_GROUP = 4
 """Points of a grid that are asked at once: their runs share trunks, and nothing is lost by not waiting."""
 
@@ -34,6 +39,7 @@ class Settings:
     device: str = "cpu"
     data_root: str | None = None
     storage: str | None = None
+    scheduler: str | None = None
     share_prefix: bool = True
 
 
@@ -73,35 +79,40 @@ class Driver:
     """Runs that are being trained, likewise: of two trials with one configuration, the second waits for them."""
 
     def __post_init__(self) -> None:
-        self.runs = stored_runs(self.folder, self.spec)
-        for row in self.runs.to_dict("records"):
-            self.scored[row["digest"], row["seed"]] = row
+        for row in stored_runs(self.folder, self.spec).to_dict("records"):
+            self._score(row)
         self.search = open_search(self.spec, self.folder, self.settings.storage)
 
     def run(self, workers: Workers) -> None:
-        """Ask, train and tell until the budget is spent.
+        """Ask, train and tell until the budget is spent; a database server that went away is waited for."""
+        while True:
+            try:
+                self._search(workers)
+                return
+            except StorageLost as error:
+                self._reopen(error)
 
-        Trials are told in the order in which they were asked, and a new one is asked only when all but
-        the last `window` are told: what the sampler knows then depends on no worker's speed.
+    def _search(self, workers: Workers) -> None:
+        """Trials are told in the order in which they were asked, and a new one is asked only when all but
+        the last `window` are told: what the sampler knows then depends on no worker's speed. Where there are
+        several workers, the window holds twice the trials that they can train at once, so that none waits
+        for the slowest run of a trial, nor for the driver.
         """
-        self.search.retry_interrupted()
-        seeds = self.spec.study.seed_list
-        budget = self.search.budget
-        finished = self.search.finished()
-        group = GRID_GROUP if self.search.points is not None else 1
-        window = max(group, -(-self.settings.jobs // len(seeds)))
+        seeds, jobs, search = self.spec.study.seed_list, self.settings.jobs, self.search
+        group = GRID_GROUP if search.points is not None else 1
+        window = max(group, -(-jobs // len(seeds))) * (AHEAD if jobs > 1 else 1)
         done = sum(row["stage"] == "search" for row in self.scored.values())
-        self.watcher.begin("search", budget, budget * len(seeds), min(done, budget * len(seeds)))
+        total = search.budget * len(seeds)
+        self.watcher.begin("search", search.budget, total, min(done, total))
         asked: list[Asked] = []
-        while finished < budget:
-            if len(asked) <= window - group:
-                fresh = [self.search.ask() for _ in range(min(window, budget - finished) - len(asked))]
+        while search.finished < search.budget:
+            while len(asked) <= window - group and search.finished + len(asked) < search.budget:
+                fresh = [search.ask() for _ in range(min(group, search.budget - search.finished - len(asked)))]
                 self._submit_trials(workers, fresh)
                 asked += fresh
             while not self._is_trained(asked[0].digest, seeds):
                 self._collect(workers)
             self._tell(asked.pop(0))
-            finished += 1
 
     def _submit_trials(self, workers: Workers, asked: Sequence[Asked]) -> None:
         """A batch for every job: of the seeds first, of the trials where there are more jobs than seeds."""
@@ -118,6 +129,25 @@ class Driver:
         seeds = records.finite(runs[shown].to_dict("records"))
         self.search.tell(asked, value, {"failure_modes": records.mode_counts(runs), "seeds": seeds})
         self.watcher.trial_finished(asked.number, value, self.search.best_value)
+
+    def _reopen(self, error: StorageLost) -> None:
+        """Wait for a database server that went away. Runs that are being trained meanwhile are not lost, and a
+        trial that was half told is taken up as an interrupted one."""
+        if not self.search.on_server:
+            raise ExecutionError(f"{error}; what was trained is kept: run the same command again") from error
+        log.warning("%s; waiting up to %d minutes for it", error, PATIENCE // 60)
+        until = time.monotonic() + PATIENCE
+        while True:
+            self.search.close()
+            try:
+                self.search = open_search(self.spec, self.folder, self.settings.storage)
+                break
+            except ConfigError as again:
+                if time.monotonic() > until:
+                    raise ExecutionError(f"{again}; what was trained is kept: run the same command again") from error
+                time.sleep(1)
+        found, open_ = self.search.finished, len(self.search.interrupted)
+        log.warning("%s: answers again; %d trials are told, %d are taken up again", self.search.where, found, open_)
 
     # Confirmation
 
@@ -157,16 +187,25 @@ class Driver:
                 for row, config, each in zip(rows, batch.configs, curves, strict=True)
             ]
             for row in judged:
-                self.scored[row["digest"], row["seed"]] = row
+                self._score(row)
                 self.underway.discard((row["digest"], row["seed"]))
             self.trained += len(judged)
             self.watcher.runs_finished(judged)
+
+    def _score(self, row: Mapping[str, Any]) -> None:
+        """Keep what the judges said of a run, without its curves: those of thousands do not fit in memory."""
+        kept = {name: value for name, value in row.items() if not name.startswith("curve_")}
+        self.scored[row["digest"], row["seed"]] = kept
 
     def _is_trained(self, digest: str, seeds: Sequence[int]) -> bool:
         return all((digest, seed) in self.scored for seed in seeds)
 
     def _judged(self) -> pd.DataFrame:
-        return pd.DataFrame(list(self.scored.values())) if self.scored else self.runs
+        columns = None if self.scored else ["digest", "seed", "score"]
+        return pd.DataFrame(list(self.scored.values()), columns=columns)
+
+    def close(self) -> None:
+        self.search.close()
 
 
 def stored_runs(folder: Path, spec: StudySpec) -> pd.DataFrame:

@@ -28,12 +28,16 @@ def locked(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be written: {error.strerror or error}") from None
     try:
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        (folder / ".holder").write_text(f"process {os.getpid()} on {socket.gethostname()}, since {now}")
+        (folder / ".holder").write_text(this_process())
         yield
     finally:
         (folder / ".holder").unlink(missing_ok=True)
         lock.release()
+
+
+def this_process() -> str:
+    """Who holds a study, for a message."""
+    return f"process {os.getpid()} on {socket.gethostname()}, since {datetime.now(UTC).isoformat(timespec='seconds')}"
 
 
 def holder_of(folder: Path) -> str | None:

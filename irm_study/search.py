@@ -1,95 +1,166 @@
 """The search: Optuna's side, by ask and tell. Nothing else imports Optuna.
 
 A search asks for configurations, and is told one number for each. What it asks next depends on the
-trials finished before alone, so that one that was interrupted goes on as if it had not been.
+trials told before and on those that are being trained, alone, so that an interrupted search goes on as
+if it had not been. The storage is written by one driver, and is read once, when the search is opened:
+the sampler looks at trials in memory, because a storage answers too slowly when it holds thousands.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import heapq
 import itertools
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import optuna
 import pandas as pd
+import sqlalchemy
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.storages import InMemoryStorage, RDBStorage
+from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
 from irm_study import records
-from irm_study.config import FROM_ANNEAL, ConfigError, Range, RunConfig, StudySpec, is_whole, run_digest, study_digest
+from irm_study.config import (
+    FROM_ANNEAL,
+    ConfigError,
+    Range,
+    RunConfig,
+    StudySpec,
+    is_whole,
+    run_digest,
+    study_digest,
+    without_password,
+)
+from irm_study.locks import this_process
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.RUNNING: "running"}
+BEST_SEEN, LATEST_SEEN = 50, 450
+"""Of more finished trials a sampler sees the best and the latest. TPE compares the best 25 with all others,
+in a time that grows with them: 10,000 took 0.2 s to be looked at, for each ask."""
+STORAGE_ERRORS = (SQLAlchemyError, ImportError, ValueError, RuntimeError, optuna.exceptions.OptunaError)
+
+
+class StorageLost(RuntimeError):
+    """The storage does not answer any more."""
 
 
 class Asked(NamedTuple):
-    """A trial that is to be trained. number: as the study counts, without those that were given up."""
+    """A trial that is to be trained. number: in the study; key: in the storage; place: in memory."""
 
-    trial: optuna.Trial
     number: int
     config: RunConfig
     digest: str
+    key: int
+    place: int
 
 
-@dataclass(frozen=True)
+class KnowingSampler(TPESampler):
+    """TPE that is told the search space, which Optuna's own makes out from all trials at every ask."""
+
+    def __init__(self, seed: int, distributions: Mapping[str, BaseDistribution]):
+        super().__init__(seed=seed)
+        self.space = {key: each for key, each in sorted(distributions.items()) if not each.single()}
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self.space
+
+
+class Memory(InMemoryStorage):
+    """What the sampler sees of a study. seen: places of the finished trials that it is shown; None: of all."""
+
+    seen: frozenset[int] | None = None
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Sequence[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        trials = super().get_all_trials(study_id, deepcopy, states)
+        if self.seen is None:
+            return trials
+        return [trial for trial in trials if trial.state not in FINISHED or trial.number in self.seen]
+
+
+@dataclass
 class Search:
     """A study in Optuna's storage, asked and told by its one driver."""
 
     spec: StudySpec
-    study: optuna.Study
-    points: list[dict[str, Any]] | None
-    """A grid's, each once; None for the other samplers."""
+    where: str
+    """The storage as a message names it."""
+    storage: RDBStorage
+    study_id: int
+    held: sqlalchemy.Connection | None = None
+    """The connection that holds a database server's lock."""
+    interrupted: list[Asked] = field(default_factory=list)
+    """Trials that an earlier driver asked for and did not tell."""
+
+    def __post_init__(self) -> None:
+        self.points = _grid(self.spec) if self.spec.study.sampler == "grid" else None
+        self.distributions = {key: _distribution(key, entry) for key, entry in self.spec.search.items()}
+        self.memory_storage = Memory()
+        self.memory = optuna.create_study(storage=self.memory_storage, direction="maximize")
+        self.values: dict[int, float] = {}
+        """Of the finished trials, by their places."""
+        self.numbers: set[int] = set()
+        self.first_free = 0
+        stored = self.storage.get_all_trials(self.study_id, deepcopy=False, states=tuple(STATES))
+        for trial in sorted(stored, key=lambda trial: trial.user_attrs.get("trial", trial.number)):
+            if trial.params.keys() == self.spec.search.keys() and "digest" in trial.user_attrs:
+                self._remember(trial)
 
     @property
     def budget(self) -> int:
         return self.spec.study.trials if self.points is None else min(self.spec.study.trials, len(self.points))
 
     @property
-    def best_value(self) -> float:
-        return self.study.best_value
+    def on_server(self) -> bool:
+        return self.storage.engine.dialect.name != "sqlite"
 
+    @property
     def finished(self) -> int:
         """How many trials are told."""
-        return self._count(*FINISHED)
+        return len(self.values)
+
+    @property
+    def best_value(self) -> float:
+        return max(self.values.values())
 
     def ask(self) -> Asked:
-        number = self._count(*FINISHED, TrialState.RUNNING)
-        self.study.sampler = _sampler(self.spec, number)
-        waiting = self._count(TrialState.WAITING)
-        if self.points is not None and not waiting:
-            self.study.enqueue_trial(self.points[number])
-        trial = self.study.ask()
-        config = self.spec.configure(_suggest(trial, self.spec.search))
+        """A trial to be trained: one that was interrupted, else a new one, in the storage before it is returned."""
+        if self.interrupted:
+            return self.interrupted.pop(0)
+        number = next(number for number in itertools.count(self.first_free) if number not in self.numbers)
+        trial = self._sample(number)
+        config = self.spec.configure(trial.params)
         digest = run_digest(self.spec.digits, self.spec.environments, config)
-        number = trial.user_attrs.get("trial", number)
-        trial.set_user_attr("trial", number)
-        trial.set_user_attr("digest", digest)
-        return Asked(trial, number, config, digest)
+        attributes = {"trial": number, "digest": digest}
+        for name, attribute in attributes.items():
+            trial.set_user_attr(name, attribute)
+        stored = create_trial(
+            state=TrialState.RUNNING, params=trial.params, distributions=trial.distributions, user_attrs=attributes
+        )
+        with storage_answers(self.where):
+            key = self.storage.create_new_trial(self.study_id, stored)
+        self.numbers.add(number)
+        self.first_free = number + 1
+        return Asked(number, config, digest, key, trial.number)
 
     def tell(self, asked: Asked, value: float, attributes: Mapping[str, Any]) -> None:
         """attributes: of the trial, for any Optuna tool to show."""
-        for name, attribute in attributes.items():
-            asked.trial.set_user_attr(name, attribute)
-        self.study.tell(asked.trial, value)
-
-    def retry_interrupted(self) -> None:
-        """Trials that a killed driver left running are given up and asked again with what they had.
-
-        A trial killed before all its hyperparameters were chosen is not asked again: the next ask, which
-        depends on finished trials alone, chooses the same. The new trial comes before the old one is given
-        up, so that a kill between the two steps loses nothing either.
-        """
-        waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        enqueued = {trial.user_attrs.get("retry_of") for trial in waiting}
-        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            chosen = trial.system_attrs.get("fixed_params", {}) | trial.params
-            if chosen.keys() == self.spec.search.keys() and trial.number not in enqueued:
-                self.study.enqueue_trial(chosen, user_attrs=trial.user_attrs | {"retry_of": trial.number})
-            self.study.tell(trial.number, state=TrialState.FAIL)
+        with storage_answers(self.where):
+            for name, attribute in attributes.items():
+                self.storage.set_trial_user_attr(asked.key, name, attribute)
+            self.storage.set_trial_state_values(asked.key, TrialState.COMPLETE, [value])
+        self.memory.tell(asked.place, value)
+        self.values[asked.place] = value
 
     def trials(self, runs: pd.DataFrame) -> pd.DataFrame:
         """`StudyRecord.trials`: trials as Optuna knows them, their values from the runs."""
@@ -97,19 +168,15 @@ class Search:
             digest: records.aggregate(group, self.spec)
             for digest, group in runs[runs["seed"].isin(self.spec.study.seed_list)].groupby("digest")
         }
-        states = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.RUNNING: "running"}
         rows = []
-        for trial in self.study.get_trials(deepcopy=False, states=tuple(states)):
-            digest = trial.user_attrs.get("digest")
-            if digest is None:
-                continue
-            finished = trial.state in FINISHED
+        for trial in self.memory.get_trials(deepcopy=False):
+            digest = trial.user_attrs["digest"]
             rows.append(
                 {
                     "trial": trial.user_attrs["trial"],
                     "digest": digest,
-                    "state": states[trial.state],
-                    "value": values.get(digest, float("nan")) if finished else float("nan"),
+                    "state": STATES[trial.state],
+                    "value": values.get(digest, float("nan")) if trial.state in FINISHED else float("nan"),
                     **trial.params,
                 }
             )
@@ -118,63 +185,140 @@ class Search:
 
     def importance(self) -> dict[str, float]:
         """Share of the objective's variation by hyperparameter (PED-ANOVA); empty where it cannot be told."""
-        complete: list[FrozenTrial] = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        if len({trial.value for trial in complete}) < 2:
+        if len(set(self.values.values())) < 2:
             return {}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                return {key: float(share) for key, share in optuna.importance.get_param_importances(self.study).items()}
+                shares = optuna.importance.get_param_importances(self.memory)
+                return {key: float(share) for key, share in shares.items()}
             except (ValueError, RuntimeError):
                 return {}
 
-    def _count(self, *states: TrialState) -> int:
-        return len(self.study.get_trials(deepcopy=False, states=states))
+    def close(self) -> None:
+        if self.held is not None:
+            with contextlib.suppress(SQLAlchemyError):
+                self.held.close()
+        self.storage.engine.dispose()
+
+    def _sample(self, number: int) -> optuna.Trial:
+        if self.points is not None:
+            self.memory.enqueue_trial(self.points[number])
+        if len(self.values) > BEST_SEEN + LATEST_SEEN:
+            best = heapq.nlargest(BEST_SEEN, self.values, key=self.values.__getitem__)
+            latest = itertools.islice(reversed(self.values), LATEST_SEEN)
+            self.memory_storage.seen = frozenset(best) | frozenset(latest)
+        self.memory.sampler = _sampler(self.spec, self.distributions, number)
+        trial = self.memory.ask(self.distributions)
+        self.memory_storage.seen = None
+        return trial
+
+    def _remember(self, trial: FrozenTrial) -> None:
+        """A trial of the storage joins those in memory."""
+        number, digest = trial.user_attrs["trial"], trial.user_attrs["digest"]
+        place = len(self.memory.get_trials(deepcopy=False))
+        self.numbers.add(number)
+        self.memory.add_trial(
+            create_trial(
+                state=trial.state,
+                value=trial.value,
+                params=trial.params,
+                distributions=trial.distributions,
+                user_attrs={"trial": number, "digest": digest},
+            )
+        )
+        if trial.state in FINISHED:
+            self.values[place] = trial.value
+        else:
+            config = self.spec.configure(trial.params)
+            self.interrupted.append(Asked(number, config, digest, trial._trial_id, place))
 
 
 def open_search(spec: StudySpec, folder: Path, storage: str | None) -> Search:
-    """The search in Optuna's storage, made when it is not there; raise ConfigError when it cannot be had."""
-    return Search(spec, _open_storage(spec, folder, storage), _grid(spec) if spec.study.sampler == "grid" else None)
+    """The search in Optuna's storage, made when it is not there.
 
-
-def _open_storage(spec: StudySpec, folder: Path, storage: str | None) -> optuna.Study:
+    Raises ConfigError when the storage cannot be used, or holds another study.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = storage or f"sqlite:///{(folder / 'study.db').resolve()}"
+    where = str(folder / "study.db") if storage is None else f"--storage {without_password(storage)}"
+    held = None
     try:
-        study = optuna.create_study(storage=url, study_name=spec.name, direction="maximize", load_if_exists=True)
-        digest = study_digest(spec)
-        stored = study.user_attrs.get("digest")
+        url = sqlalchemy.make_url(url)
+        if url.drivername == "postgresql":
+            url = url.set(drivername="postgresql+psycopg")
+        opened = RDBStorage(url.render_as_string(hide_password=False))
+        if opened.engine.dialect.name == "sqlite":
+            sqlalchemy.event.listen(opened.engine, "connect", _write_ahead)
+            opened.engine.dispose()
+        study_id = _study_id(opened, spec.name)
+        if opened.engine.dialect.name == "postgresql":
+            held = _hold(opened, study_id, spec.name, where)
+        digest, stored = study_digest(spec), opened.get_study_user_attrs(study_id).get("digest")
         if stored is None:
-            study.set_user_attr("digest", digest)
-    except (SQLAlchemyError, ImportError, ValueError, RuntimeError, optuna.exceptions.OptunaError) as error:
-        where = f"--storage {storage}" if storage else str(folder / "study.db")
+            opened.set_study_user_attr(study_id, "digest", digest)
+        if stored in (None, digest):
+            return Search(spec, where, opened, study_id, held)
+    except ConfigError:
+        raise
+    except STORAGE_ERRORS as error:
         reason = " ".join(str(error.__cause__ or error).split())
+        if storage is not None:
+            reason = reason.replace(storage, without_password(storage))
         raise ConfigError(f"{where}: cannot be used as Optuna's storage: {reason}") from None
-    if stored not in (None, digest):
-        raise ConfigError(
-            f"{storage or folder / 'study.db'}: holds a study {spec.name!r} made by another study file "
-            f"(digest {stored}, not {digest}); give the new study another name, or another storage"
-        )
-    return study
+    raise ConfigError(
+        f"{where.removeprefix('--storage ')}: holds a study {spec.name!r} made by another study file "
+        f"(digest {stored}, not {digest}); give the new study another name, or another storage"
+    )
 
 
-def _sampler(spec: StudySpec, number: int) -> BaseSampler:
+@contextlib.contextmanager
+def storage_answers(where: str) -> Iterator[None]:
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise StorageLost(f"{where}: does not answer: {reason}") from error
+
+
+def _study_id(storage: RDBStorage, name: str) -> int:
+    with contextlib.suppress(KeyError):
+        return storage.get_study_id_from_name(name)
+    return storage.create_new_study([optuna.study.StudyDirection.MAXIMIZE], name)
+
+
+def _write_ahead(connection: Any, _: object) -> None:
+    """SQLite waits for the disk at checkpoints only: a killed driver loses nothing by it, and the runs themselves,
+    from which trials can be told again, are not in this file."""
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+
+
+def _hold(storage: RDBStorage, study_id: int, name: str, where: str) -> sqlalchemy.Connection:
+    """The study for this driver alone: a lock that the server frees when its connection ends, however it ends."""
+    connection = storage.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+    key = int.from_bytes(hashlib.sha256(f"irm-study {name}".encode()).digest()[:8], "little", signed=True)
+    if not connection.scalar(sqlalchemy.text("SELECT pg_try_advisory_lock(:key)"), {"key": key}):
+        holder = storage.get_study_user_attrs(study_id).get("holder", "unknown")
+        storage.engine.dispose()
+        raise ConfigError(f"{where}: another process works on study {name!r} ({holder}); wait for it, or stop it")
+    storage.set_study_user_attr(study_id, "holder", this_process())
+    return connection
+
+
+def _sampler(spec: StudySpec, distributions: Mapping[str, BaseDistribution], number: int) -> BaseSampler:
     """The sampler for one ask, its randomness from the study's seed and the number of trials before it:
     a sampler's random state is not stored, so one that lives on would repeat itself after a resume."""
     seed = int.from_bytes(hashlib.sha256(f"{spec.study.sampler_seed}, {number}".encode()).digest()[:4], "little")
-    return TPESampler(seed=seed) if spec.study.sampler == "tpe" else RandomSampler(seed=seed)
+    return KnowingSampler(seed, distributions) if spec.study.sampler == "tpe" else RandomSampler(seed=seed)
 
 
-def _suggest(trial: optuna.Trial, search: Mapping[str, Range | tuple[Any, ...]]) -> dict[str, Any]:
-    values = {}
-    for key, entry in search.items():
-        if not isinstance(entry, Range):
-            values[key] = trial.suggest_categorical(key, entry)
-        elif is_whole(key):
-            values[key] = trial.suggest_int(key, int(entry.low), int(entry.high), log=entry.log)
-        else:
-            values[key] = trial.suggest_float(key, entry.low, entry.high, log=entry.log)
-    return values
+def _distribution(key: str, entry: Range | tuple[Any, ...]) -> BaseDistribution:
+    if not isinstance(entry, Range):
+        return CategoricalDistribution(entry)
+    if is_whole(key):
+        return IntDistribution(int(entry.low), int(entry.high), log=entry.log)
+    return FloatDistribution(entry.low, entry.high, log=entry.log)
 
 
 def _grid(spec: StudySpec) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ tables and the winner's file are brought up to date.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -29,6 +30,7 @@ from irm_study.config import (
     read_stored_study,
     read_train,
     run_digest,
+    shown_command,
     study_digest,
     study_toml,
     train_toml,
@@ -66,11 +68,11 @@ def run_study(spec: StudySpec, folder: Path, settings: Settings, watcher: Watche
     """
     with locked(folder):
         _claim(folder, spec)
-        driver = Driver(folder, spec, settings, watcher)
-        with Workers(settings.jobs) as workers:
-            driver.run(workers)
-            driver.confirm(workers)
-        return _record(driver), driver.trained
+        with contextlib.closing(Driver(folder, spec, settings, watcher)) as driver:
+            with workers_of(settings) as workers:
+                driver.run(workers)
+                driver.confirm(workers)
+            return _record(driver), driver.trained
 
 
 def confirm_study(spec: StudySpec, folder: Path, settings: Settings, watcher: Watcher) -> tuple[StudyRecord, int]:
@@ -80,10 +82,10 @@ def confirm_study(spec: StudySpec, folder: Path, settings: Settings, watcher: Wa
             raise ConfigError(
                 f"{folder}: its trials are not here (no study.db); name the storage that 'run' was given with --storage"
             )
-        driver = Driver(folder, spec, settings, watcher)
-        with Workers(settings.jobs) as workers:
-            driver.confirm(workers)
-        return _record(driver), driver.trained
+        with contextlib.closing(Driver(folder, spec, settings, watcher)) as driver:
+            with workers_of(settings) as workers:
+                driver.confirm(workers)
+            return _record(driver), driver.trained
 
 
 def train_runs(
@@ -100,7 +102,7 @@ def train_runs(
         have = set(stored.loc[stored["digest"] == digest, "seed"])
         missing = [seed for seed in seeds if seed not in have]
         watcher.begin("train", 1, len(seeds), len(seeds) - len(missing))
-        with Workers(settings.jobs) as workers:
+        with workers_of(settings) as workers:
             for part in parts_of([Wanted(0, spec.run, digest, seed) for seed in missing], settings.jobs):
                 workers.submit(batch_of(spec, settings, "train", part))
             while workers.pending:
@@ -120,6 +122,10 @@ def train_runs(
         return runs, len(missing)
 
 
+def workers_of(settings: Settings) -> Workers:
+    return Workers(settings.jobs, settings.device, settings.scheduler)
+
+
 def load_study(folder: str | Path) -> StudyRecord:
     """A study's record from its folder: for `irm-study report`, and for notebooks.
 
@@ -128,15 +134,22 @@ def load_study(folder: str | Path) -> StudyRecord:
     folder = Path(folder)
     spec = stored_spec(folder)
     runs = stored_runs(folder, spec)
-    here = (folder / "study.db").is_file()
     return StudyRecord(
         folder=folder,
         spec=spec,
         runs=runs,
-        trials=open_search(spec, folder, None).trials(runs) if here else records.trials_from_runs(runs, spec),
+        trials=_stored_trials(folder, spec, runs),
         importance=_stored_summary(folder).get("importance") or {},
         provenance=_stored_summary(folder).get("provenance") or {},
     )
+
+
+def _stored_trials(folder: Path, spec: StudySpec, runs: pd.DataFrame) -> pd.DataFrame:
+    """Trials as they are in the folder's storage; from the runs alone where it is away."""
+    if not (folder / "study.db").is_file():
+        return records.trials_from_runs(runs, spec)
+    with contextlib.closing(open_search(spec, folder, None)) as search:
+        return search.trials(runs)
 
 
 def stored_spec(folder: Path) -> StudySpec:
@@ -152,7 +165,7 @@ def _record(driver: Driver) -> StudyRecord:
     runs = stored_runs(folder, spec)
     stored = _stored_summary(folder)
     # A driver that was killed after its last run left a summary of the time before.
-    fresh = driver.trained > 0 or stored.get("runs") != len(runs) or stored.get("trials") != search.finished()
+    fresh = driver.trained > 0 or stored.get("runs") != len(runs) or stored.get("trials") != search.finished
     record = StudyRecord(
         folder, spec, runs, search.trials(runs),
         importance=search.importance() if fresh else stored.get("importance") or {},
@@ -215,13 +228,14 @@ def _write_best(record: StudyRecord) -> None:
 def _provenance(settings: Settings) -> dict[str, Any]:
     packages = ("irm-study", "torch", "optuna", "numpy", "pandas")
     return {
-        "command": shlex.join(["irm-study", *sys.argv[1:]]),
+        "command": shown_command(sys.argv[1:]),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in packages},
         "machine": f"{platform.system()} {platform.machine()}, {processor()}, {os.cpu_count()} cores",
         "device": settings.device,
         "jobs": settings.jobs,
+        "scheduler": settings.scheduler,
     }
 
 

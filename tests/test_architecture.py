@@ -19,10 +19,10 @@ from irm_study.study import kinds
 
 ROWS = [
     {"config", "digits", "statistics", "curves"},
-    {"environments", "models", "penalties", "ramps", "failures"},
+    {"environments", "models", "penalties", "ramps", "failures", "locks", "cluster"},
     {"networks", "criteria", "stopping"},
     {"training", "records"},
-    {"execution", "search", "locks", "tables", "drawing"},
+    {"execution", "search", "tables", "drawing"},
     {"driver", "figures", "comparison_figures", "benchmark"},
     {"study", "findings", "progress"},
     {"page", "comparison"},
@@ -33,8 +33,7 @@ ROWS = [
 
 TORCH = {"environments", "models", "penalties", "networks", "training", "benchmark"}
 TORCH_IN_FUNCTIONS = {
-    "execution": "a worker's number of threads",
-    "cli": "whether the device is there, said before any work",
+    "execution": "a worker's number of threads; whether its device is there",
 }
 OPTUNA = {"search"}
 

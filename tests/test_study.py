@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import multiprocessing
@@ -268,11 +267,11 @@ def test_trials_are_told_from_the_runs_where_the_storage_is_away(finished, tmp_p
 class OutOfOrder(Workers):
     """In this process, whatever the number of jobs; of several batches the last comes first."""
 
-    def __init__(self, jobs: int):
+    def __init__(self, jobs: int, *where):
         super().__init__(1)
 
     def finished(self):
-        self.pending = dict(reversed(self.pending.items()))
+        self.executor.waiting.reverse()
         return super().finished()
 
 
@@ -296,45 +295,33 @@ def test_an_interrupted_study_equals_an_uninterrupted_one(tmp_path, monkeypatch,
     assert sorted(continued.trials["trial"]) == list(range(trials))
 
 
-def test_a_trial_stopped_while_it_was_asked_is_asked_alike_again(tmp_path, monkeypatch):
-    spec = small(3, study={"sampler": "random"})
-    whole, _ = run(spec, tmp_path / "whole")
-    suggest = optuna.Trial.suggest_float
-    for number in range(1, 6):  # stops before the first float, before the second, and in the trials after
-        calls = iter(range(number))
-
-        def stopping(self, *arguments, _calls=calls, **keywords):
-            if next(_calls, None) is None:
-                raise Stop
-            return suggest(self, *arguments, **keywords)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(optuna.Trial, "suggest_float", stopping)
-            with contextlib.suppress(Stop):
-                run(spec, tmp_path / "parts")
-    continued, _ = run(spec, tmp_path / "parts")
-    assert_same_study(continued, whole)
-
-
-def test_a_stop_between_giving_up_and_asking_again_loses_no_trial(tmp_path, monkeypatch):
+@pytest.mark.parametrize("jobs", [1, 4])
+def test_a_driver_stopped_before_or_after_any_write_to_the_storage_loses_nothing(tmp_path, monkeypatch, jobs):
     monkeypatch.setattr(study, "Workers", OutOfOrder)
-    spec = small(4)
-    whole, _ = run(spec, tmp_path / "whole", jobs=4)
-    with pytest.raises(Stop):
-        run(spec, tmp_path / "parts", StopAfter(runs=1), jobs=4)
-    enqueue, tell = optuna.Study.enqueue_trial, optuna.Study.tell
-    for name, method in (("tell", tell), ("enqueue_trial", enqueue)):
+    spec = small(3, study={"sampler": "random"})
+    whole, _ = run(spec, tmp_path / "whole", jobs=jobs)
+    writes = ("create_new_trial", "set_trial_user_attr", "set_trial_state_values")
+    stops = 0
+    for name in writes:
+        write = getattr(optuna.storages.RDBStorage, name)
+        for after in (False, True):
 
-        def stopping(self, *arguments, _method=method, **keywords):
-            _method(self, *arguments, **keywords)
-            raise Stop
+            def stopping(self, *arguments, _write=write, _after=after, **keywords):
+                if _after:
+                    _write(self, *arguments, **keywords)
+                raise Stop
 
-        with monkeypatch.context() as patch:
-            patch.setattr(optuna.Study, name, stopping)
-            with pytest.raises(Stop):
-                run(spec, tmp_path / "parts", jobs=4)
-    continued, _ = run(spec, tmp_path / "parts", jobs=4)
+            with monkeypatch.context() as patch:
+                patch.setattr(optuna.storages.RDBStorage, name, stopping)
+                try:
+                    run(spec, tmp_path / "parts", jobs=jobs)
+                except Stop:
+                    stops += 1
+    assert stops >= 4  # with four jobs all trials are asked, and told, by the first three
+    continued, _ = run(spec, tmp_path / "parts", jobs=jobs)
     assert_same_study(continued, whole)
+    assert trained_once(tmp_path / "parts")
+    assert len(complete_trials(tmp_path / "parts")) == 3
 
 
 def command(folder: str) -> None:
@@ -438,7 +425,7 @@ def test_a_batch_whose_workers_always_die_ends_in_one_message(monkeypatch):
             pass
 
     dying = Dying()
-    monkeypatch.setattr(execution, "local_processes", lambda jobs: dying)
+    monkeypatch.setattr(execution, "local_processes", lambda *arguments: dying)
     spec = small()
     with pytest.raises(ExecutionError, match=r"seeds \[5\].*hidden = 4.*fewer --jobs"), Workers(2) as workers:
         workers.submit(Batch((spec.run,), (5,), "embedded", spec.environments))

@@ -1,0 +1,144 @@
+"""Real servers for tests, on loopback and in folders of their own: a Dask scheduler with workers, PostgreSQL."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent.parent
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def wait_for(condition, seconds: float = 60.0) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.02)
+
+
+class DaskCluster:
+    """`dask scheduler` and `dask worker`, as the README starts them."""
+
+    def __init__(self, folder: Path, workers: int = 2, protocol: str = "tcp", environment=None):
+        self.folder, self.port, self.protocol = folder, free_port(), protocol
+        self.address = f"{protocol}://127.0.0.1:{self.port}"
+        self.environment = os.environ | {
+            "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0",
+            "PYTHONPATH": f"{HERE}:{os.environ.get('PYTHONPATH', '')}",
+        } | (environment or {})  # fmt: skip
+        self.workers: list[subprocess.Popen] = []
+        self.start_scheduler()
+        for _ in range(workers):
+            self.start_worker()
+
+    def start_scheduler(self) -> None:
+        options = ["--host", "127.0.0.1", "--port", str(self.port), "--protocol", self.protocol, "--no-dashboard"]
+        self.scheduler = self._start("scheduler", *options)
+        wait_for(lambda: "Scheduler at" in self.log())
+
+    def start_worker(self) -> None:
+        options = ["--nthreads", "1", "--no-dashboard", "--no-nanny", "--local-directory", str(self.folder)]
+        self.workers.append(self._start("worker", self.address, *options))
+
+    def _start(self, *command: str) -> subprocess.Popen:
+        with (self.folder / "dask.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-W", "ignore", "-m", "dask", *command],
+                cwd=self.folder, env=self.environment, stdout=log, stderr=log,
+            )  # fmt: skip
+
+    def log(self) -> str:
+        return (self.folder / "dask.log").read_text(errors="replace")
+
+    def stop(self) -> None:
+        for process in [*self.workers, self.scheduler]:
+            process.kill()
+            process.wait()
+
+
+@contextlib.contextmanager
+def dask_cluster(folder: Path, workers: int = 2, **options) -> Iterator[DaskCluster]:
+    cluster = DaskCluster(folder, workers, **options)
+    try:
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+class Postgres:
+    """A PostgreSQL server with one database, `studies`, and one user with a password."""
+
+    def __init__(self, folder: Path, password: str):
+        self.programs = postgres_programs()
+        self.folder, self.port, self.password = folder / "postgres", free_port(), password
+        self.url = f"postgresql://trainer:{password}@127.0.0.1:{self.port}/studies"
+        self.folder.mkdir()
+        (folder / "password").write_text(password)
+        self.as_user: list[str] = []
+        if os.geteuid() == 0:  # the server refuses to be root
+            self.as_user = ["runuser", "-u", "postgres", "--"]
+            for path in (self.folder, folder / "password"):
+                shutil.chown(path, "postgres")
+            for parent in (folder, *folder.parents):
+                if parent.owner() == "root" and not parent.stat().st_mode & 0o001:
+                    parent.chmod(parent.stat().st_mode | 0o011)
+        data = ["-D", str(self.folder / "data")]
+        self._run("initdb", *data, "-U", "trainer", "--auth=scram-sha-256", f"--pwfile={folder / 'password'}", "-N")
+        self.start()
+        environment = os.environ | {"PGPASSWORD": password}
+        address = ["-h", "127.0.0.1", "-p", str(self.port), "-U", "trainer"]
+        subprocess.run([self.programs / "createdb", *address, "studies"], env=environment, check=True)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [*self.as_user, str(self.programs / program), *arguments]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd="/")
+
+    def start(self) -> None:
+        options = f"-h 127.0.0.1 -p {self.port} -k {self.folder} -F"
+        log = str(self.folder / "log")
+        self._run("pg_ctl", "-D", str(self.folder / "data"), "-l", log, "-o", options, "-w", "-s", "start")
+
+    def stop(self) -> None:
+        self._run("pg_ctl", "-D", str(self.folder / "data"), "-m", "immediate", "-w", "-s", "stop")
+
+
+def postgres_programs() -> Path:
+    """The folder of initdb and pg_ctl; skips the test where PostgreSQL is not installed."""
+    for folder in [
+        *sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True),
+        Path(shutil.which("initdb") or ""),
+    ]:
+        folder = folder if folder.is_dir() else folder.parent
+        if (folder / "initdb").exists():
+            return folder
+    pytest.skip("needs PostgreSQL (initdb, pg_ctl)")
+
+
+@contextlib.contextmanager
+def postgres(folder: Path, password: str = "s3cret-Word") -> Iterator[Postgres]:
+    server = Postgres(folder, password)
+    try:
+        yield server
+    finally:
+        with contextlib.suppress(subprocess.CalledProcessError):
+            server.stop()
+
+
+def kill(process: subprocess.Popen) -> None:
+    process.send_signal(signal.SIGKILL)
+    process.wait()
