@@ -127,6 +127,11 @@ class RunConfig(Section):
     checkpoint_every: int | None = Field(None, ge=1)
     """Epochs between measurements; left out: a fiftieth of `epochs`."""
 
+    @property
+    def checkpoint_interval(self) -> int:
+        """Epochs between two measurements."""
+        return self.checkpoint_every or max(1, self.epochs // 50)
+
     @field_validator("model", "activation", "penalty", "ramp", "stop")
     @classmethod
     def known_kind(cls, value: str, info: ValidationInfo) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from irm_study.config import EnvironmentSpec
 from irm_study.curves import Curves
-from irm_study.failures import diverged_at, landmarks
+from irm_study.failures import has_diverged, landmarks
 from irm_study.statistics import iqm
 
 WORST = 0.0
@@ -21,7 +21,7 @@ WORST = 0.0
 
 def score(criterion: str, curves: Curves, environments: EnvironmentSpec) -> float:
     """The run's score at its last checkpoint, in [0, 1], higher is better."""
-    if diverged_at(curves, len(curves.epoch) - 1):
+    if has_diverged(curves):
         return WORST
     return float(CRITERIA[criterion](curves, environments))
 
@@ -42,11 +42,27 @@ def validation_min(curves: Curves, environments: EnvironmentSpec) -> float:
     return min(_train(curves), _accuracy(curves, "validation"))
 
 
+def train_only(curves: Curves, environments: EnvironmentSpec) -> float:
+    """The lowest of the training accuracies and that on training images whose colour was swapped.
+
+    No other environment is looked at: swapping the colours of an environment with flip p makes one with flip
+    1 - p, of the same digits. What it needs to know is which feature is the spurious one.
+    """
+    return min(_train(curves), float(curves.swapped_accuracy[-1]))
+
+
 CRITERIA: dict[str, Callable[[Curves, EnvironmentSpec], float]] = {
     "oracle_min": oracle_min,
     "oracle_success": oracle_success,
     "validation_min": validation_min,
+    "train_only": train_only,
 }
+
+
+def criteria_for(environments: EnvironmentSpec) -> list[str]:
+    """The criteria that these environments allow."""
+    return [name for name in CRITERIA if environments.validation_flip is not None or not name.startswith("validation")]
+
 
 AGGREGATES: dict[str, Callable[[np.ndarray], float]] = {
     "mean": lambda scores: float(np.mean(scores)),
@@ -54,6 +70,7 @@ AGGREGATES: dict[str, Callable[[np.ndarray], float]] = {
     "iqm": lambda scores: float(iqm(scores)),
     "worst_seed": lambda scores: float(np.min(scores)),
     "lower_quartile": lambda scores: float(np.quantile(scores, 0.25)),
+    "lower_decile": lambda scores: float(np.quantile(scores, 0.1)),
 }
 
 

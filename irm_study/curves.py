@@ -12,6 +12,10 @@ from typing import Any
 import numpy as np
 
 QUANTITIES = ("nll", "accuracy", "gradient", "spread", "positive_share")
+"""Measured in every environment."""
+PROBES = ("grey_accuracy", "swapped_accuracy", "swap_share")
+"""Measured on training images whose colour was changed: what can be told of the use of colour without another
+environment."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,9 @@ class Curves:
     nll: mean negative log-likelihood, in nats. accuracy: a fraction.
     gradient: the signed gradient of the risk with respect to a scale of 1 on the logits; the IRMv1
     penalty is its square. spread: standard deviation of the logits. positive_share: the share of
-    examples predicted positive. environments: the names along the last axis.
+    examples predicted positive. environments: the names along the last axis; examples: how many each has.
+    grey_accuracy, swapped_accuracy: accuracy on some of the training images, made grey, or in the other
+    colour; swap_share: the share of their predictions that change with the colour.
     stopped: why the run ended before its last epoch ("" when it did not). shared_epochs: how many of its
     first epochs were trained once for several runs.
     """
@@ -36,6 +42,10 @@ class Curves:
     gradient: np.ndarray
     spread: np.ndarray
     positive_share: np.ndarray
+    grey_accuracy: np.ndarray
+    swapped_accuracy: np.ndarray
+    swap_share: np.ndarray
+    examples: tuple[int, ...]
     seconds: float = 0.0
     stopped: str = ""
     shared_epochs: int = 0
@@ -51,7 +61,8 @@ class Curves:
 
 
 def curve_columns(curves: Curves) -> dict[str, Any]:
-    """The curves as list columns of one row: `epoch`, `penalty_weight` and `<quantity>_<environment>`."""
+    """The curves as list columns of one row: `curve_epoch`, `curve_penalty_weight`, `curve_<quantity>_<environment>`,
+    `curve_<probe>`; and `curve_examples`, a number for each environment."""
     row: dict[str, Any] = {
         "curve_epoch": curves.epoch.astype(np.int64).tolist(),
         "curve_penalty_weight": curves.penalty_weight.astype(float).tolist(),
@@ -60,6 +71,9 @@ def curve_columns(curves: Curves) -> dict[str, Any]:
         values = getattr(curves, quantity)
         for index, name in enumerate(curves.environments):
             row[f"curve_{quantity}_{name}"] = values[:, index].astype(float).tolist()
+    for probe in PROBES:
+        row[f"curve_{probe}"] = getattr(curves, probe).astype(float).tolist()
+    row["curve_examples"] = list(curves.examples)
     return row
 
 
@@ -79,6 +93,8 @@ def curves_from_row(row: Mapping[str, Any]) -> Curves:
             quantity: np.stack([column(f"curve_{quantity}_{name}") for name in names], axis=1)
             for quantity in QUANTITIES
         },
+        **{probe: column(f"curve_{probe}") for probe in PROBES},
+        examples=tuple(int(count) for count in row["curve_examples"]),
         seconds=float(row["seconds"]),
         stopped=str(row["stopped"]),
         shared_epochs=int(row["shared_epochs"]),

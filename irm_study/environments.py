@@ -20,6 +20,8 @@ from irm_study.digits import Digits
 
 CHANNELS = {"grey": 1, "two": 2, "rgb": 3}
 MEAN, STANDARD_DEVIATION = 0.1307, 0.3081
+GREY = -1
+"""In place of a colour: half of the image in each coloured channel."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Examples:
     """Examples of one or several environments for a batch of runs; all tensors (runs, …, examples).
 
     rows: int64, rows of `Environments.pixels`. labels: float32, 0 or 1. colours: int64, 0 or 1: the
-    channel that holds the image.
+    channel that holds the image; GREY: both, with half of it each.
     """
 
     rows: Tensor
@@ -56,6 +58,12 @@ class Environments:
     def image_shape(self) -> tuple[int, int, int]:
         """(channels, height, width) of a painted image."""
         return CHANNELS[self.spec.channels], self.pixels.shape[1], self.pixels.shape[2]
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Examples of each environment, in the order of `spec.names`."""
+        train = self.train.rows.shape[1:]
+        return (*[train[1]] * train[0], *(examples.rows.shape[1] for examples in self.measured.values()))
 
     def runs(self, keep: Tensor) -> Environments:
         """The same for some of the runs only."""
@@ -103,7 +111,8 @@ def paint(environments: Environments, examples: Examples) -> Tensor:
         images = grey
     else:
         channel = torch.arange(channels, device=grey.device).view(channels, 1, 1)
-        images = grey * (examples.colours[..., None, None, None] == channel)
+        colours = examples.colours[..., None, None, None]
+        images = grey * ((colours == channel) + 0.5 * ((colours == GREY) & (channel < 2)))
     if spec.normalise:
         mean = torch.tensor([MEAN, MEAN, 0.0][:channels], device=grey.device).view(channels, 1, 1)
         images = (images - mean) / STANDARD_DEVIATION

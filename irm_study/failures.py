@@ -1,15 +1,20 @@
 """How a run failed: named modes, the rule of each, and the evidence that decided.
 
 `diagnose` walks `FAILURE_MODES` in order and takes the first rule that applies. A rule is one function
-of what was measured; it returns the numbers that decided, or None. Every threshold follows from the
-environments' flips and label noise (`landmarks`), so other environments need no new constants.
+of what a run's curves show; it tells at which checkpoints it applies, and the numbers that decide. Every
+threshold follows from the environments' flips, their label noise and the number of their examples
+(`landmarks`), so other environments need no new constants. The same rules judge with several `EYES`:
+where they ask for accuracy under the reversed colour, one pair of eyes looks at the test environment,
+another recolours training images.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,55 +27,65 @@ COLLAPSED_SPREAD = 0.05
 COLLAPSED_SHARE = 0.99
 COLLAPSED_NLL = 0.01
 """A constant's NLL is log 2 = 0.6931 nats; a run within this of it has learnt nothing."""
+STANDARD_ERRORS = 3
+"""A share counts as passed, or two as different, where sampling leaves less than one chance in 700."""
 
 
 @dataclass(frozen=True)
 class Landmarks:
     """What predictors of each kind reach in the population, and the zones that follow; all fractions.
 
-    shape: accuracy of the best invariant predictor (the digit's shape alone). colour: mean training
-    accuracy of colour alone. bayes_nll: mean training NLL (nats) of the best predictor of colour and
-    shape together: below it, noise has been memorised. target_train, target_test: the zone called
-    invariant (.70 and .60 for the authors' environments). erm_train: mean training accuracy from which
-    a run follows colour. memorised_train: accuracy that colour and shape cannot give. gap: difference
-    of training accuracies that betrays the use of colour.
+    shape: accuracy of the best invariant predictor (the digit's shape alone). bayes: mean training
+    accuracy of the best predictor of colour and shape together; bayes_nll: its mean NLL in nats. target_train,
+    target_test: the zone called invariant, four fifths and two fifths of the way from chance to `shape` (.70 and .60
+    for the authors' environments). erm_train: mean training accuracy from which a run follows colour. memorised_train,
+    memorised_nll: accuracy and NLL that colour and shape cannot give but by luck, for so many examples.
+    unlike: how far two accuracies lie apart that are not called alike.
     """
 
     shape: float
-    colour: float
+    bayes: float
     bayes_nll: float
     target_train: float
     target_test: float
     erm_train: float
     memorised_train: float
-    gap: float
+    memorised_nll: float
+    unlike: float
 
 
-def landmarks(environments: EnvironmentSpec) -> Landmarks:
-    """The population's numbers for some environments (field.md's table, in general form)."""
-    flips = np.asarray(environments.train_flips)
+@functools.lru_cache(maxsize=256)
+def landmarks(environments: EnvironmentSpec, train_examples: int = 50_000) -> Landmarks:
+    """The population's numbers for some environments (field.md's table, in general form).
+
+    train_examples: in all training environments together.
+    """
     noise = environments.label_noise
     shape = 1.0 - noise
     # The pooled Bayes predictor sees shape s and colour c and knows the mean flip of the environments.
-    mean_flip = float(flips.mean())
-    bayes_accuracy, bayes_nll = 0.0, 0.0
+    mean_flip = float(np.mean(environments.train_flips))
+    bayes, nll, square = 0.0, 0.0, 0.0
     for shape_right in (True, False):
         for colour_right in (True, False):
             agree = (1 - noise if shape_right else noise) * (1 - mean_flip if colour_right else mean_flip)
             against = (noise if shape_right else 1 - noise) * (mean_flip if colour_right else 1 - mean_flip)
-            bayes_accuracy += max(agree, against) / 2
+            bayes += max(agree, against) / 2
             if agree > 0:
-                bayes_nll -= agree * math.log(agree / (agree + against))
-    colour = 1.0 - mean_flip
+                loss = -math.log(agree / (agree + against))
+                nll += agree * loss
+                square += agree * loss**2
+    way = shape - 0.5
+    luck = STANDARD_ERRORS / math.sqrt(train_examples)
     return Landmarks(
         shape=shape,
-        colour=colour,
-        bayes_nll=bayes_nll,
-        target_train=shape - 0.05,
-        target_test=shape - 0.15,
-        erm_train=bayes_accuracy - 0.05,
-        memorised_train=bayes_accuracy + 0.01,
-        gap=0.6 * float(flips.max() - flips.min()),
+        bayes=bayes,
+        bayes_nll=nll,
+        target_train=0.5 + 0.8 * way,
+        target_test=0.5 + 0.4 * way,
+        erm_train=bayes - 0.2 * way,
+        memorised_train=bayes + luck * math.sqrt(bayes * (1 - bayes)),
+        memorised_nll=nll - luck * math.sqrt(max(0.0, square - nll**2)),
+        unlike=0.2 * way,
     )
 
 
@@ -89,132 +104,187 @@ class Verdict:
         return "; ".join(f"{name} {value:.4g}" for name, value in self.evidence.items())
 
 
+# Eyes
+
+
+def reversed_in_test(curves: Curves, environments: EnvironmentSpec) -> np.ndarray:
+    """Accuracy in the test environment."""
+    return _accuracy(curves, "test")
+
+
+def reversed_in_validation(curves: Curves, environments: EnvironmentSpec) -> np.ndarray:
+    """What the test environment's accuracy would be, told from the training environments' and a fourth one's.
+
+    A predictor's accuracy is linear in the flip of the environment that it meets.
+    """
+    flip, known = environments.validation_flip, float(np.mean(environments.train_flips))
+    train, validation = curves.accuracy[:, curves.train].mean(1), _accuracy(curves, "validation")
+    if flip is None or flip == known:
+        return np.full(len(train), np.nan)
+    return train + (validation - train) * (environments.test_flip - known) / (flip - known)
+
+
+def reversed_in_training(curves: Curves, environments: EnvironmentSpec) -> np.ndarray:
+    """Accuracy on training images whose colours were swapped: an environment with the flips 1 - p."""
+    return curves.swapped_accuracy
+
+
+EYES: dict[str, Callable[[Curves, EnvironmentSpec], np.ndarray]] = {
+    "test": reversed_in_test,
+    "validation": reversed_in_validation,
+    "train": reversed_in_training,
+}
+"""Who judges: where the accuracy under the reversed colour, (checkpoints,), is taken from."""
+
+
 @dataclass(frozen=True)
-class Moment:
-    """A run at one checkpoint, with its past: what a rule may look at."""
+class Seen:
+    """A run at all its checkpoints, as one pair of eyes sees it. Arrays are (checkpoints,).
+
+    train, train_min: mean and lowest accuracy over the training environments. nll: mean over them. spread:
+    largest logit spread; one_class: the larger share of one prediction. elsewhere: accuracy under the reversed
+    colour. heldout: accuracy on other digits, coloured as in training; None for eyes that see none.
+    """
 
     curves: Curves
-    at: int
     zones: Landmarks
-
-    def train(self, quantity: str) -> np.ndarray:
-        """(training environments,)"""
-        return getattr(self.curves, quantity)[self.at, self.curves.train]
-
-    def value(self, quantity: str, environment: str) -> float:
-        index = self.curves.of(environment)
-        return math.nan if index is None else float(getattr(self.curves, quantity)[self.at, index])
-
-    def earlier(self) -> list[Moment]:
-        return [Moment(self.curves, at, self.zones) for at in range(self.at)]
+    train: np.ndarray
+    train_min: np.ndarray
+    nll: np.ndarray
+    spread: np.ndarray
+    one_class: np.ndarray
+    elsewhere: np.ndarray
+    heldout: np.ndarray | None
 
 
-Rule = Callable[[Moment], dict[str, float] | None]
+class Finding(NamedTuple):
+    """What a rule says. applies: (checkpoints,), bool. evidence: by name, (checkpoints,) each."""
+
+    applies: np.ndarray
+    evidence: dict[str, np.ndarray]
 
 
-def diagnose(curves: Curves, environments: EnvironmentSpec, run: RunConfig) -> Verdict:
-    """The first mode whose rule applies at the run's last checkpoint."""
-    zones = landmarks(environments)
-    mode, evidence = _verdict_at(Moment(curves, len(curves.epoch) - 1, zones))
-    first = len(curves.epoch) - 1
-    while first > 0 and _verdict_at(Moment(curves, first - 1, zones))[0] == mode:
-        first -= 1
-    since = int(curves.epoch[first])
-    return Verdict(mode, since, evidence, _explain(mode, since, first, run))
+Rule = Callable[[Seen], Finding]
 
 
-def diverged(now: Moment) -> dict[str, float] | None:
-    """Training left the finite numbers, or stands far above what knowing nothing costs."""
-    return diverged_at(now.curves, now.at)
+def diagnose(curves: Curves, environments: EnvironmentSpec, run: RunConfig, eyes: str = "test") -> Verdict:
+    """The first mode whose rule applies at the run's last checkpoint, as some EYES see it."""
+    seen = see(curves, environments, eyes)
+    found = [rule(seen) for rule in FAILURE_MODES.values()]
+    modes = np.argmax(
+        [finding.applies for finding in found], axis=0
+    )  # the first that applies; the last one always does
+    last = modes[-1]
+    elsewhere = np.flatnonzero(modes != last)
+    first = int(elsewhere[-1]) + 1 if len(elsewhere) else 0
+    mode, since = MODES[last], int(curves.epoch[first])
+    evidence = {name: float(values[-1]) for name, values in found[last].evidence.items()}
+    return Verdict(mode, since, evidence, _explain(mode, since, first, run, seen))
 
 
-def diverged_at(curves: Curves, at: int) -> dict[str, float] | None:
-    """The evidence of a divergence up to one checkpoint; None where there is none."""
-    measured = np.stack([curves.nll[: at + 1], curves.spread[: at + 1]])
-    broken = ~np.isfinite(measured).all(axis=(0, 2))
-    if broken.any():
-        return {"first epoch not finite": float(curves.epoch[int(broken.argmax())])}
-    nll = float(curves.nll[at, curves.train].mean())
-    return {"train NLL": nll} if nll > DIVERGED_NLL else None
-
-
-def collapsed(now: Moment) -> dict[str, float] | None:
-    """The network says the same of every example."""
-    return collapsed_at(now.curves, now.at)
-
-
-def collapsed_at(curves: Curves, at: int) -> dict[str, float] | None:
-    """The evidence of a collapse at one checkpoint; None where there is none."""
+def see(curves: Curves, environments: EnvironmentSpec, eyes: str) -> Seen:
     train = curves.train
-    spread = float(curves.spread[at, train].max())
-    share = float(curves.positive_share[at, train].mean())
-    nll = float(curves.nll[at, train].mean())
-    one_class = max(share, 1 - share)
-    if (spread < COLLAPSED_SPREAD or one_class > COLLAPSED_SHARE) and abs(nll - math.log(2)) < COLLAPSED_NLL:
-        return {"logit spread": spread, "share of one class": one_class, "train NLL": nll}
-    return None
+    accuracy = curves.accuracy[:, train]
+    spread, one_class, nll = _sameness(curves)
+    return Seen(
+        curves=curves,
+        zones=landmarks(environments, sum(curves.examples[index] for index in train)),
+        train=accuracy.mean(1),
+        train_min=accuracy.min(1),
+        nll=nll,
+        spread=spread,
+        one_class=one_class,
+        elsewhere=EYES[eyes](curves, environments),
+        heldout=None if eyes == "train" else _accuracy(curves, "heldout"),
+    )
 
 
-def memorised(now: Moment) -> dict[str, float] | None:
-    """Training labels are known better than colour and shape can tell, and held-out ones are not."""
-    accuracy, nll = float(now.train("accuracy").mean()), float(now.train("nll").mean())
-    heldout = now.value("accuracy", "heldout")
-    beyond = accuracy >= now.zones.memorised_train or nll < now.zones.bayes_nll
-    if beyond and accuracy - heldout >= 0.02:
-        return {"train accuracy": accuracy, "held-out accuracy": heldout, "train NLL": nll}
-    return None
+# Rules
 
 
-def erm_like(now: Moment) -> dict[str, float] | None:
+def diverged(seen: Seen) -> Finding:
+    """Training left the finite numbers, or stands far above what knowing nothing costs."""
+    curves = seen.curves
+    broken = np.logical_or.accumulate(~(np.isfinite(curves.nll) & np.isfinite(curves.spread)).all(1))
+    if not broken[-1]:
+        return Finding(seen.nll > DIVERGED_NLL, {"train NLL": seen.nll})
+    first = np.full(len(broken), float(curves.epoch[broken.argmax()]))
+    return Finding(broken | (seen.nll > DIVERGED_NLL), {"first epoch not finite": first})
+
+
+def collapsed(seen: Seen) -> Finding:
+    """The network says the same of every example."""
+    return Finding(
+        collapsed_at(seen.spread, seen.one_class, seen.nll),
+        {"logit spread": seen.spread, "share of one class": seen.one_class, "train NLL": seen.nll},
+    )
+
+
+def memorised(seen: Seen) -> Finding:
+    """Training labels are known better than colour and shape can tell, and (where it was measured) held-out ones
+    are not."""
+    applies = (seen.train > seen.zones.memorised_train) | (seen.nll < seen.zones.memorised_nll)
+    evidence = {"train accuracy": seen.train, "train NLL": seen.nll}
+    if seen.heldout is not None:
+        applies &= seen.train - seen.heldout > _luck(seen, "heldout")
+        evidence["held-out accuracy"] = seen.heldout
+    return Finding(applies, evidence)
+
+
+def erm_like(seen: Seen) -> Finding:
     """Decides by colour, as plain risk minimisation does."""
-    accuracy, gradient = now.train("accuracy"), now.train("gradient")
-    gap = float(accuracy.max() - accuracy.min())
-    test = now.value("accuracy", "test")
-    opposite = float(gradient.min()) < 0 < float(gradient.max())
-    if accuracy.mean() >= now.zones.erm_train and gap >= now.zones.gap and opposite and test < 0.5:
-        return {
-            "train accuracy": float(accuracy.mean()),
-            "gap between environments": gap,
-            "smallest g": float(gradient.min()),
-            "largest g": float(gradient.max()),
-            "test accuracy": test,
-        }
-    return None
+    gradient = seen.curves.gradient[:, seen.curves.train]
+    return Finding(
+        (seen.train >= seen.zones.erm_train) & (seen.elsewhere < 0.5),
+        {
+            "train accuracy": seen.train,
+            "accuracy under the reversed colour": seen.elsewhere,
+            "share of predictions that change with the colour": seen.curves.swap_share,
+            "smallest g": gradient.min(1),
+            "largest g": gradient.max(1),
+        },
+    )
 
 
-def anti_colour(now: Moment) -> dict[str, float] | None:
+def anti_colour(seen: Seen) -> Finding:
     """Decides against the colour: better where colour is reversed than where it trained."""
-    train, test = float(now.train("accuracy").mean()), now.value("accuracy", "test")
-    return {"train accuracy": train, "test accuracy": test} if test > train + 0.05 else None
+    return Finding(
+        seen.elsewhere > seen.train + seen.zones.unlike,
+        {"train accuracy": seen.train, "accuracy under the reversed colour": seen.elsewhere},
+    )
 
 
-def invariant(now: Moment) -> dict[str, float] | None:
+def invariant(seen: Seen) -> Finding:
     """Decides by shape: in the target zone."""
-    train, test = float(now.train("accuracy").min()), now.value("accuracy", "test")
-    if train >= now.zones.target_train and test >= now.zones.target_test:
-        return {"lowest train accuracy": train, "test accuracy": test}
-    return None
+    return Finding(
+        (seen.train_min >= seen.zones.target_train) & (seen.elsewhere >= seen.zones.target_test),
+        {"lowest train accuracy": seen.train_min, "accuracy under the reversed colour": seen.elsewhere},
+    )
 
 
-def relapsed(now: Moment) -> dict[str, float] | None:
+def relapsed(seen: Seen) -> Finding:
     """Was in the target zone, and left it."""
-    inside = [moment for moment in now.earlier() if invariant(moment)]
-    if not inside:
-        return None
-    return {
-        "last epoch in the zone": float(now.curves.epoch[inside[-1].at]),
-        "test accuracy then": inside[-1].value("accuracy", "test"),
-        "lowest train accuracy": float(now.train("accuracy").min()),
-        "test accuracy": now.value("accuracy", "test"),
-    }
+    inside = invariant(seen).applies
+    count = np.arange(len(inside))
+    last = np.maximum.accumulate(np.where(inside, count, -1))
+    before = np.maximum(last, 0)
+    return Finding(
+        (last >= 0) & ~inside,
+        {
+            "last epoch in the zone": seen.curves.epoch[before].astype(float),
+            "accuracy under the reversed colour then": seen.elsewhere[before],
+            "lowest train accuracy": seen.train_min,
+            "accuracy under the reversed colour": seen.elsewhere,
+        },
+    )
 
 
-def partial(now: Moment) -> dict[str, float]:
-    """None of the others: between colour and shape."""
-    return {
-        "lowest train accuracy": float(now.train("accuracy").min()),
-        "test accuracy": now.value("accuracy", "test"),
-    }
+def partial(seen: Seen) -> Finding:
+    """None of the others: between colour and shape, or by shape and below the target."""
+    return Finding(
+        np.ones(len(seen.train), dtype=bool),
+        {"lowest train accuracy": seen.train_min, "accuracy under the reversed colour": seen.elsewhere},
+    )
 
 
 FAILURE_MODES: dict[str, Rule] = {
@@ -227,6 +297,7 @@ FAILURE_MODES: dict[str, Rule] = {
     "relapsed": relapsed,
     "partial": partial,
 }
+MODES = tuple(FAILURE_MODES)
 
 EXPLANATIONS = {
     "diverged": "Training left the finite numbers: lower the learning rate.",
@@ -234,22 +305,51 @@ EXPLANATIONS = {
     "memorised": "Labels of single training images were learnt by heart: raise the L2 weight or anneal earlier.",
     "erm_like": "The network follows colour, as without a penalty: raise the penalty weight or anneal earlier.",
     "anti_colour": "The network decides against the colour: lower the penalty weight or the L2 weight.",
-    "invariant": "The network decides by shape, in training and in test.",
+    "invariant": "The network decides by shape, in training and under the reversed colour.",
     "relapsed": "The run was in the target zone and left it: train for fewer epochs.",
-    "partial": "The network is between colour and shape, outside the target zone.",
+    "partial": "The network is outside the target zone.",
+}
+
+PARTIALS = {
+    "colour": "It follows colour in part: raise the penalty weight or anneal earlier.",
+    "shape": "It decides by shape, but poorly: lower the penalty weight or the L2 weight, or anneal later.",
 }
 
 
-def _verdict_at(now: Moment) -> tuple[str, dict[str, float]]:
-    for mode, rule in FAILURE_MODES.items():
-        if (evidence := rule(now)) is not None:
-            return mode, evidence
-    raise AssertionError("the last rule applies always")
+def collapsed_at(spread: np.ndarray, one_class: np.ndarray, nll: np.ndarray) -> np.ndarray:
+    """Where logits are constant, or one class is predicted, at the NLL (nats) of knowing nothing."""
+    same = (spread < COLLAPSED_SPREAD) | (one_class > COLLAPSED_SHARE)
+    return same & (np.abs(nll - math.log(2)) < COLLAPSED_NLL)
 
 
-def _explain(mode: str, since: int, first: int, run: RunConfig) -> str:
+def _sameness(curves: Curves) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`Seen.spread`, `one_class` and `nll`."""
+    train = curves.train
+    share = curves.positive_share[:, train].mean(1)
+    return curves.spread[:, train].max(1), np.maximum(share, 1 - share), curves.nll[:, train].mean(1)
+
+
+def _accuracy(curves: Curves, environment: str) -> np.ndarray:
+    index = curves.of(environment)
+    return np.full(len(curves.epoch), np.nan) if index is None else curves.accuracy[:, index]
+
+
+def _luck(seen: Seen, environment: str) -> float:
+    """How much lower than in training an accuracy may be measured in an environment where it is the same."""
+    counts = seen.curves.examples
+    each = [sum(counts[index] for index in seen.curves.train), counts[seen.curves.of(environment)]]
+    bayes = seen.zones.bayes
+    return STANDARD_ERRORS * math.sqrt(bayes * (1 - bayes) * sum(1 / count for count in each))
+
+
+def _explain(mode: str, since: int, first: int, run: RunConfig, seen: Seen) -> str:
     text = EXPLANATIONS[mode]
-    return f"{COLLAPSES[collapse_began(since, first, run)]} {text}" if mode == "collapsed" else text
+    if mode == "collapsed":
+        return f"{COLLAPSES[collapse_began(since, first, run)]} {text}"
+    if mode == "partial":
+        apart = seen.train[-1] - seen.elsewhere[-1] > seen.zones.target_train - seen.zones.target_test
+        return f"{text} {PARTIALS['colour' if apart else 'shape']}"
+    return text
 
 
 COLLAPSES = {
@@ -268,3 +368,16 @@ def collapse_began(since: int, first: int, run: RunConfig) -> str:
         return "before the anneal"
     ramp = 0 if run.ramp == "step" else run.ramp_epochs
     return "at the anneal" if since <= run.anneal_epoch + ramp + max(10, run.epochs // 20) else "late"
+
+
+def has_diverged(curves: Curves) -> bool:
+    """Whether `diverged` applies at the last checkpoint."""
+    finite = np.isfinite(curves.nll).all() and np.isfinite(curves.spread).all()
+    return not finite or float(curves.nll[-1, curves.train].mean()) > DIVERGED_NLL
+
+
+def collapses(curves: Curves) -> tuple[np.ndarray, np.ndarray]:
+    """At which checkpoints `collapsed` applies, and at which of them because the logits are constant."""
+    spread, one_class, nll = _sameness(curves)
+    found = collapsed_at(spread, one_class, nll)
+    return found, found & (spread < COLLAPSED_SPREAD)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from irm_study.config import EnvironmentSpec, RunConfig
 from irm_study.digits import Digits
-from irm_study.environments import Environments, Examples, paint, stream
+from irm_study.environments import GREY, Environments, Examples, paint, stream
 from irm_study.models import MODELS
 
 CHUNK = {"cpu": 100, "cuda": 16_384}
@@ -219,7 +219,7 @@ class SortedMlp:
         blocks: list[tuple[Tensor, int]] = []
         position = torch.empty_like(rows)
         start = 0
-        for channel in range(self.channels):
+        for channel in (*range(self.channels), GREY):
             mine = colours == channel
             longest = int(mine.sum(1).max())
             if longest == 0:
@@ -276,9 +276,14 @@ class SortedMlp:
         bias = bias.unsqueeze(1).expand(-1, self.channels, -1, -1)
         return weights | {"first": torch.cat([pixels, bias], dim=2)}
 
+    @staticmethod
+    def _first(weights: dict[str, Tensor], channel: int) -> Tensor:
+        """The first layer's weights for images of one colour: (runs, pixels + 1, hidden)."""
+        return weights["first"].mean(1) if channel == GREY else weights["first"][:, channel]
+
     def _block(self, weights: dict[str, Tensor], images: Tensor, channel: int, scratch: int) -> list[Tensor]:
         """A block's images, outputs of its hidden layers (runs, rows, hidden), and logits (runs, rows)."""
-        output = torch.bmm(images, weights["first"][:, channel], out=self._buffer(images, scratch, 1))
+        output = torch.bmm(images, self._first(weights, channel), out=self._buffer(images, scratch, 1))
         outputs = [images, self.activate(output)]
         for number in range(2, self.config.layers + 1):
             output = torch.bmm(outputs[-1], weights[f"weight{number}"], out=self._buffer(images, scratch, number))

@@ -21,15 +21,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from irm_study.config import ConfigError, EnvironmentSpec, RunConfig, StudySpec
-from irm_study.criteria import AGGREGATES, score
-from irm_study.curves import QUANTITIES, Curves, curve_columns, curves_from_row
+from irm_study.criteria import AGGREGATES, CRITERIA, criteria_for, score
+from irm_study.curves import PROBES, QUANTITIES, Curves, curve_columns, curves_from_row
 from irm_study.failures import FAILURE_MODES, diagnose
 from irm_study.statistics import success_rate
 
 STAGES = ("search", "confirm", "train")
 JUDGED = (
-    "failure_mode", "failure_since", "score", "train_accuracy", "train_accuracy_min", "test_accuracy",
+    "failure_mode", "failure_since", "failure_mode_train", "failure_mode_validation",
+    "score", "train_accuracy", "train_accuracy_min", "test_accuracy",
     "heldout_accuracy", "validation_accuracy", "train_nll", "evidence", "explanation",
+    *PROBES, *(f"score_{name}" for name in CRITERIA),
 )  # fmt: skip
 
 
@@ -39,8 +41,11 @@ class StudyRecord:
 
     runs: a row per run. Columns: study, stage (search | confirm), trial (of confirmation runs: the trial
     whose configuration is confirmed), seed, digest (of the configuration), every hyperparameter (the
-    fields of RunConfig), failure_mode, failure_since (epoch), evidence (text), explanation (text), score,
-    train_accuracy (mean over training environments), train_accuracy_min (the lowest), test_accuracy,
+    fields of RunConfig), failure_mode, failure_since (epoch), evidence (text), explanation (text);
+    failure_mode_train and failure_mode_validation: what those eyes would have said, without the test environment
+    ("" without a validation environment); score (by the study's criterion) and score_<criterion> for each;
+    the probes grey_accuracy, swapped_accuracy and swap_share at the end; train_accuracy (mean over training
+    environments), train_accuracy_min (the lowest), test_accuracy,
     heldout_accuracy, validation_accuracy (NaN without one), train_nll, epochs_trained, stopped (why, or
     ""), shared_epochs, seconds, device, and the list columns of `curves.curve_columns`.
     trials: a row per trial. Columns: trial, digest, state (complete | pruned | running), value
@@ -90,6 +95,8 @@ def schema(environments: EnvironmentSpec) -> pa.Schema:
         + [("seconds", pa.float64()), ("device", pa.string())]
         + [("curve_epoch", pa.list_(pa.int64())), ("curve_penalty_weight", numbers)]
         + [(f"curve_{quantity}_{name}", numbers) for quantity in QUANTITIES for name in environments.names]
+        + [(f"curve_{probe}", numbers) for probe in PROBES]
+        + [("curve_examples", pa.list_(pa.int64()))]
     )
 
 
@@ -128,16 +135,22 @@ def read_parts(folder: Path, environments: EnvironmentSpec) -> pd.DataFrame:
 def judge(run: RunConfig, curves: Curves, environments: EnvironmentSpec, criterion: str) -> dict[str, Any]:
     """The derived columns of one run."""
     verdict = diagnose(curves, environments, run)
+    validated = environments.validation_flip is not None
     train = curves.accuracy[-1, curves.train]
+    scores = {name: score(name, curves, environments) for name in criteria_for(environments)}
 
     def accuracy(name: str) -> float:
         index = curves.of(name)
         return float("nan") if index is None else float(curves.accuracy[-1, index])
 
     values = (
-        verdict.mode, verdict.since, score(criterion, curves, environments), float(train.mean()), float(train.min()),
+        verdict.mode, verdict.since, diagnose(curves, environments, run, "train").mode,
+        diagnose(curves, environments, run, "validation").mode if validated else "",
+        scores[criterion], float(train.mean()), float(train.min()),
         accuracy("test"), accuracy("heldout"), accuracy("validation"),
         float(curves.nll[-1, curves.train].mean()), verdict.evidence_text, verdict.explanation,
+        *(float(getattr(curves, probe)[-1]) for probe in PROBES),
+        *(scores.get(name, float("nan")) for name in CRITERIA),
     )  # fmt: skip
     return dict(zip(JUDGED, values, strict=True))
 

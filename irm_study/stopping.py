@@ -13,7 +13,7 @@ import numpy as np
 
 from irm_study.config import EnvironmentSpec, RunConfig
 from irm_study.curves import Curves
-from irm_study.failures import COLLAPSED_SPREAD, collapsed_at, landmarks
+from irm_study.failures import collapses, landmarks
 
 PLATEAU_CHECKPOINTS = 5
 PLATEAU_CHANGE = 0.002
@@ -71,7 +71,7 @@ def given_up(curves: Curves, config: RunConfig) -> str:
     """`diverged` or `collapsed` for runs that nothing more will come of, else ""."""
     if not np.isfinite(curves.nll[-1]).all():
         return "diverged"
-    return "collapsed" if _stays_collapsed(curves, config, len(curves.epoch), constant=True) else ""
+    return "collapsed" if _stays_collapsed(collapses(curves)[1], curves, config) else ""
 
 
 def first_collapse(curves: Curves, config: RunConfig, constant: bool) -> int | None:
@@ -80,28 +80,20 @@ def first_collapse(curves: Curves, config: RunConfig, constant: bool) -> int | N
     constant: only where the logits themselves are constant, for which a run is given up; otherwise also
     where they differ and one class is predicted all the same. None without such a collapse.
     """
-    for count in range(COLLAPSED_CHECKPOINTS, len(curves.epoch) + 1):
-        if _stays_collapsed(curves, config, count, constant):
+    found = collapses(curves)[1 if constant else 0]
+    for count in range(COLLAPSED_CHECKPOINTS, len(found) + 1):
+        if _stays_collapsed(found[:count], curves, config):
             first = count - COLLAPSED_CHECKPOINTS
-            while first > 0 and _is_collapsed(curves, first - 1, constant):
+            while first > 0 and found[first - 1]:
                 first -= 1
             return first
     return None
 
 
-def _stays_collapsed(curves: Curves, config: RunConfig, count: int, constant: bool) -> bool:
-    """Whether the last of the first `count` checkpoints are all collapsed, at the full penalty weight."""
-    recent = range(count - COLLAPSED_CHECKPOINTS, count)
-    return (
-        recent[0] >= 0
-        and curves.epoch[recent[0]] >= full_weight_epoch(config)
-        and all(_is_collapsed(curves, at, constant) for at in recent)
-    )
-
-
-def _is_collapsed(curves: Curves, at: int, constant: bool) -> bool:
-    evidence = collapsed_at(curves, at)
-    return evidence is not None and (not constant or evidence["logit spread"] < COLLAPSED_SPREAD)
+def _stays_collapsed(found: np.ndarray, curves: Curves, config: RunConfig) -> bool:
+    """Whether the last checkpoints of `found` (checkpoints so far,) are all collapsed, at the full penalty weight."""
+    begin = len(found) - COLLAPSED_CHECKPOINTS
+    return begin >= 0 and bool(found[begin:].all()) and int(curves.epoch[begin]) >= full_weight_epoch(config)
 
 
 def full_weight_epoch(config: RunConfig) -> int:

@@ -18,7 +18,7 @@ import pandas as pd
 
 from irm_study import statistics
 from irm_study.curves import curves_from_row
-from irm_study.failures import FAILURE_MODES, collapse_began, collapsed_at
+from irm_study.failures import FAILURE_MODES, collapse_began, collapses
 from irm_study.records import StudyRecord, best_trials, config_of, confirmed_table, mode_counts
 from irm_study.stopping import first_collapse
 
@@ -291,7 +291,7 @@ def recoveries(record: StudyRecord) -> pd.DataFrame:
         if found is not None:
             began = collapse_began(int(curves.epoch[found]), found, config)
             decade = math.floor(math.log10(max(config.penalty_weight, 1.0)))
-            recovered = collapsed_at(curves, len(curves.epoch) - 1) is None
+            recovered = not collapses(curves)[0][-1]
             rows.append(("one class" if constant is None else "constant", began, decade, recovered))
     counted = pd.DataFrame(rows, columns=["collapsed", "began", "decade", "recovered"])
     return pd.DataFrame(

@@ -18,14 +18,16 @@ import torch
 from torch import Tensor
 
 from irm_study.config import FROM_ANNEAL, EnvironmentSpec, RunConfig
-from irm_study.curves import QUANTITIES, Curves
+from irm_study.curves import PROBES, QUANTITIES, Curves
 from irm_study.digits import Digits
-from irm_study.environments import Environments, Examples, build_environments, stream
+from irm_study.environments import GREY, Environments, Examples, build_environments, stream
 from irm_study.networks import Network, network_for, runs_in_memory
 from irm_study.penalties import PENALTIES, risks, signed_gradients
 from irm_study.ramps import penalty_weights
 from irm_study.stopping import reason_to_stop
 
+PROBED_LEAST, PROBED_MOST = 100, 2500
+"""Training examples of each environment on which the probes are measured."""
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 """Adam's, as torch's defaults."""
 BEFORE_ANNEAL = ("initial_weight", "learning_rate", "l2_weight")
@@ -79,8 +81,17 @@ def program(config: RunConfig) -> tuple:
 
 def checkpoints(config: RunConfig) -> list[int]:
     """Epochs after which a run is measured: 0, every `checkpoint_every`, and the last."""
-    every = config.checkpoint_every or max(1, config.epochs // 50)
-    return [*range(0, config.epochs, every), config.epochs]
+    return [*range(0, config.epochs, config.checkpoint_interval), config.epochs]
+
+
+def probed(config: RunConfig, count: int) -> np.ndarray:
+    """Positions of the examples of a training environment of `count` on which the probes are measured.
+
+    So many that their two passes cost a fiftieth of the training between two checkpoints.
+    """
+    passes = 3 * count * config.checkpoint_interval  # forward, and twice that backward
+    many = min(count, max(PROBED_LEAST, min(PROBED_MOST, passes // 100)))
+    return np.linspace(0, count - 1, many).astype(np.int64)
 
 
 @dataclass
@@ -97,8 +108,8 @@ class Lanes:
     mean: Tensor
     square: Tensor
     """Adam's moving averages of the gradient and of its square; (lanes, size) as the parameters."""
-    history: list[list[np.ndarray]]
-    """(quantities, environments) for every checkpoint so far."""
+    history: list[list[tuple[np.ndarray, np.ndarray]]]
+    """For every checkpoint so far: (quantities, environments), and (probes,)."""
     seconds: list[float]
     shared_epochs: list[int]
 
@@ -213,13 +224,15 @@ class Trainer:
         return reason_to_stop(curves, self.data.spec, self.configs[lanes.runs[lane]]) or None
 
     def _curves(self, lanes: Lanes, lane: int, stopped: str) -> Curves:
-        history = np.stack(lanes.history[lane], axis=1)  # (quantities, checkpoints, environments)
-        epoch = np.asarray(self.due[: history.shape[1]])
+        measured, probed = zip(*lanes.history[lane], strict=True)
+        epoch = np.asarray(self.due[: len(measured)])
         return Curves(
             environments=self.data.spec.names,
             epoch=epoch,
             penalty_weight=self._weights_at(lanes.runs[lane], epoch),
-            **dict(zip(QUANTITIES, history, strict=True)),
+            **dict(zip(QUANTITIES, np.stack(measured, axis=1), strict=True)),
+            **dict(zip(PROBES, np.stack(probed, axis=1), strict=True)),
+            examples=self.data.counts,
             seconds=lanes.seconds[lane],
             stopped=stopped,
             shared_epochs=lanes.shared_epochs[lane],
@@ -241,6 +254,7 @@ class Program:
         self.seeds = [trainer.seeds[run] for run in lanes.runs]
         self.network: Network = network_for(self.config, data)
         self.full = self.network.inputs(data.train) if self.config.batch_size is None else None
+        self.probed, self.grey, self.swapped = self._probes()
         self.measured = {name: self.network.inputs(examples) for name, examples in data.measured.items()}
         schedule = np.stack([penalty_weights(config) for config in configs]).astype(np.float32)
         self.weights = torch.from_numpy(schedule).to(data.pixels.device)
@@ -263,13 +277,37 @@ class Program:
             gradient.addcmul_(lanes.parameters, self.decay * scale[:, None])
             adam_step(lanes, gradient, self.learning_rate)
 
-    def measure(self, lanes: Lanes, train: Tensor) -> np.ndarray:
-        """(lanes, quantities, environments)"""
+    def measure(self, lanes: Lanes, train: Tensor) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Of each lane: (quantities, environments), and (probes,)."""
         parts = [measure(train, self.data.train.labels)]
         for name, inputs in self.measured.items():
             logits = self.network.logits(lanes.parameters, inputs)
             parts.append(measure(logits.unsqueeze(1), self.data.measured[name].labels.unsqueeze(1)))
-        return torch.cat(parts, dim=2).transpose(0, 1).cpu().numpy()
+        return zip(
+            torch.cat(parts, dim=2).transpose(0, 1).cpu().numpy(),
+            self._probe(lanes, train).cpu().numpy(),
+            strict=True,
+        )
+
+    def _probes(self) -> tuple[Tensor, object, object]:
+        """Which training examples are probed, and those in grey and in the other colour."""
+        train = self.data.train
+        chosen = torch.from_numpy(probed(self.config, train.rows.shape[2])).to(train.rows.device)
+        rows, labels, colours = (part[:, :, chosen] for part in (train.rows, train.labels, train.colours))
+        return (
+            chosen,
+            self.network.inputs(Examples(rows, labels, torch.full_like(colours, GREY))),
+            self.network.inputs(Examples(rows, labels, 1 - colours)),
+        )
+
+    def _probe(self, lanes: Lanes, train: Tensor) -> Tensor:
+        """(lanes, probes), in the order of PROBES."""
+        labels = self.data.train.labels[:, :, self.probed] > 0.5
+        seen = train[:, :, self.probed] > 0
+        grey = self.network.logits(lanes.parameters, self.grey) > 0
+        swapped = self.network.logits(lanes.parameters, self.swapped) > 0
+        answers = [grey == labels, swapped == labels, swapped != seen]
+        return torch.stack([each.float().mean((1, 2)) for each in answers], dim=1)
 
     def _batches(self, lanes: Lanes) -> Iterator[tuple[Tensor, tuple[Tensor, Callable[[Tensor], Tensor]]]]:
         """Minibatches: as many examples of each environment, in an order that each seed draws anew."""

@@ -13,9 +13,11 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits as nll
 
 from irm_study.config import EnvironmentSpec, RunConfig
+from irm_study.curves import PROBES, QUANTITIES
 from irm_study.digits import Digits
 from irm_study.environments import build_environments, stream
 from irm_study.models import MODELS
+from irm_study.training import probed
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "elu": nn.ELU, "gelu": nn.GELU, "silu": nn.SiLU}
 
@@ -35,11 +37,13 @@ def train_reference(
 
     network = build_network(config, data.image_shape, seed)
     optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
-    history: dict[str, list] = {name: [] for name in ("nll", "accuracy", "gradient", "spread", "positive_share")}
+    history: dict[str, list] = {name: [] for name in (*QUANTITIES, *PROBES)}
     for epoch in range(config.epochs + 1):
         if epoch in epochs_recorded:
             for name, values in measure(network, images, labels, spec.names).items():
                 history[name].append(values)
+            for name, value in probe(network, data, spec, config).items():
+                history[name].append(value)
         if epoch == config.epochs:
             break
         for batch in batches(config, spec, seed, epoch, len(labels["train1"])):
@@ -157,6 +161,20 @@ def measure(network: nn.Module, images: dict, labels: dict, names: tuple[str, ..
         values["spread"].append(logits.std().item())
         values["positive_share"].append((logits > 0).double().mean().item())
     return values
+
+
+def probe(network: nn.Module, data, spec: EnvironmentSpec, config: RunConfig) -> dict[str, float]:
+    """What becomes of the answers when training images are recoloured."""
+    found = {"grey_accuracy": [], "swapped_accuracy": [], "swap_share": []}
+    for number in range(len(spec.train_names)):
+        at = probed(config, data.train.rows.shape[2])
+        rows, labels, colours = (getattr(data.train, part)[0, number, at] for part in ("rows", "labels", "colours"))
+        seen, other = paint(data, spec, rows, colours), paint(data, spec, rows, 1 - colours)
+        as_is, swapped, grey = (network(images).squeeze(1) > 0 for images in (seen, other, (seen + other) / 2))
+        found["grey_accuracy"] += (grey == (labels == 1)).tolist()
+        found["swapped_accuracy"] += (swapped == (labels == 1)).tolist()
+        found["swap_share"] += (swapped != as_is).tolist()
+    return {name: float(np.mean(values)) for name, values in found.items()}
 
 
 def _set(layer: nn.Module, weight: np.ndarray, bias: np.ndarray) -> None:

@@ -16,7 +16,9 @@ import pandas as pd
 
 from irm_study import records
 from irm_study.config import EnvironmentSpec, RunConfig, StudySpec, run_digest, study_toml
-from irm_study.curves import QUANTITIES, Curves, curve_columns
+from irm_study.criteria import CRITERIA, criteria_for
+from irm_study.criteria import score as score_by_criterion
+from irm_study.curves import PROBES, QUANTITIES, Curves, curve_columns
 from irm_study.failures import EXPLANATIONS, FAILURE_MODES
 from irm_study.records import StudyRecord
 
@@ -160,6 +162,8 @@ def _run(
         "digest": run_digest(spec.digits, spec.environments, run),
         **run.model_dump(),
         "failure_mode": mode,
+        "failure_mode_train": "partial" if mode == "relapsed" else mode,
+        "failure_mode_validation": mode if spec.environments.validation_flip is not None else "",
         "failure_since": 0 if mode == "erm_like" else since,
         "evidence": f"train accuracy {np.mean(trains):.4g}; test accuracy {last['test']:.4g}",
         "explanation": EXPLANATIONS[mode],
@@ -170,6 +174,8 @@ def _run(
         "heldout_accuracy": float(last["heldout"]),
         "validation_accuracy": float(last.get("validation", math.nan)),
         "train_nll": float(curves.nll[-1, 0]),
+        **{probe: float(getattr(curves, probe)[-1]) for probe in PROBES},
+        **{f"score_{name}": score_by(name, curves, spec.environments) for name in CRITERIA},
         "epochs_trained": run.epochs,
         "stopped": "",
         "shared_epochs": 0,
@@ -205,7 +211,14 @@ def _curves(
         accuracy[-1], nll[-1] = math.nan, math.inf
     columns = dict.fromkeys(QUANTITIES, np.zeros_like(accuracy)) | {"accuracy": accuracy, "nll": nll}
     weight = np.where(epoch < run.anneal_epoch, run.initial_weight, run.penalty_weight)
-    return Curves(environments=names, epoch=epoch, penalty_weight=weight, **columns, seconds=2.0)
+    test, heldout = (accuracy[:, names.index(name)] for name in ("test", "heldout"))
+    probes = {"grey_accuracy": heldout, "swapped_accuracy": test, "swap_share": np.abs(heldout - test)}
+    counts = (25_000,) * len(names)
+    return Curves(names, epoch, weight, **columns, **probes, examples=counts, seconds=2.0)
+
+
+def score_by(criterion: str, curves: Curves, environments: EnvironmentSpec) -> float:
+    return score_by_criterion(criterion, curves, environments) if criterion in criteria_for(environments) else math.nan
 
 
 def _one_ramp(folder: Path) -> StudyRecord:

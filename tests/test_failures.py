@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -45,6 +46,10 @@ def curves_of(*shapes: str, every: int = 10) -> Curves:
         gradient=np.array([(*shape["gradient"], 0, 0) for shape in chosen], dtype=float),
         spread=np.array([shape["spread"] * ones for shape in chosen]),
         positive_share=np.array([shape["share"] * ones for shape in chosen]),
+        grey_accuracy=np.array([shape["accuracy"][2] for shape in chosen]),
+        swapped_accuracy=np.array([shape["accuracy"][3] for shape in chosen]),
+        swap_share=np.array([abs(shape["accuracy"][2] - shape["accuracy"][3]) for shape in chosen]),
+        examples=(25_000, 25_000, 10_000, 10_000),
     )
 
 
@@ -97,23 +102,56 @@ def test_memorising_needs_a_gap_to_held_out_examples():
     assert diagnose(curves, SPEC, RUN).mode != "memorised"
 
 
-def test_erm_needs_gradients_of_opposite_sign():
+def test_erm_needs_a_training_accuracy_that_shape_cannot_give():
     curves = curves_of("erm_like")
-    curves.gradient[:, 1] = 0.05
+    curves.accuracy[:, :2] = 0.78
     assert diagnose(curves, SPEC, RUN).mode == "partial"
+
+
+@pytest.mark.parametrize("mode", ["collapsed", "memorised", "erm_like", "anti_colour", "invariant", "partial"])
+def test_eyes_that_see_training_images_alone_judge_by_the_same_rules(mode):
+    curves = curves_of("start", mode, mode)
+    curves.accuracy[:, 2:] = np.nan
+    assert diagnose(curves, SPEC, RUN, "train").mode == mode
+
+
+def test_eyes_with_a_validation_environment_extend_its_accuracy_to_the_test_flip():
+    # Accuracy is linear in the flip: .71 at .15 and .69 at .5 give .6671 at .9, inside the zone; .63 gives .539.
+    spec = EnvironmentSpec(validation_flip=0.5)
+    for accuracy, mode in ((0.69, "invariant"), (0.63, "partial")):
+        curves = with_validation(curves_of("invariant"), accuracy)
+        curves.accuracy[:, curves.of("test")] = np.nan
+        verdict = diagnose(curves, spec, RUN, "validation")
+        assert verdict.mode == mode
+        expected = 0.715 + (accuracy - 0.715) * (0.9 - 0.15) / (0.5 - 0.15)
+        assert verdict.evidence["accuracy under the reversed colour"] == pytest.approx(expected)
+
+
+def test_partial_says_on_which_side_of_the_zone_a_run_is():
+    colour, shape = curves_of("partial"), curves_of("partial")
+    shape.accuracy[:, 3] = 0.65
+    assert "follows colour" in diagnose(colour, SPEC, RUN).explanation
+    assert "by shape, but poorly" in diagnose(shape, SPEC, RUN).explanation
 
 
 def test_landmarks_are_the_fields_numbers():
     zones = landmarks(SPEC)
     assert zones.bayes_nll == pytest.approx(0.3545, abs=5e-5)
-    found = (zones.shape, zones.colour, zones.target_train, zones.target_test, zones.erm_train, zones.memorised_train)
-    assert found == pytest.approx((0.75, 0.85, 0.70, 0.60, 0.80, 0.86))
-    assert zones.gap == pytest.approx(0.06)
+    found = (zones.shape, zones.bayes, zones.target_train, zones.target_test, zones.erm_train, zones.unlike)
+    assert found == pytest.approx((0.75, 0.85, 0.70, 0.60, 0.80, 0.05))
+    # Three standard errors of a share of .85 of 50,000.
+    assert zones.memorised_train == pytest.approx(0.85 + 3 * math.sqrt(0.85 * 0.15 / 50_000))
+
+
+def test_fewer_examples_leave_more_to_luck():
+    few, many = landmarks(SPEC, 1_000), landmarks(SPEC, 100_000)
+    assert few.memorised_train - few.bayes == pytest.approx(10 * (many.memorised_train - many.bayes))
+    assert few.bayes_nll - few.memorised_nll == pytest.approx(10 * (many.bayes_nll - many.memorised_nll))
 
 
 def test_landmarks_follow_the_environments():
     zones = landmarks(EnvironmentSpec(label_noise=0.0))
-    assert (zones.shape, zones.target_train, zones.target_test) == pytest.approx((1.0, 0.95, 0.85))
+    assert (zones.shape, zones.target_train, zones.target_test) == pytest.approx((1.0, 0.90, 0.70))
     assert zones.bayes_nll == pytest.approx(0.0)
 
 
@@ -130,21 +168,40 @@ def test_scores_are_the_named_minimum_and_the_worst_for_a_diverged_run():
     assert {score(name, curves, SPEC) for name in CRITERIA} == {0.0}
 
 
+def with_validation(curves: Curves, accuracy: float) -> Curves:
+    """The same with a fourth environment of that accuracy."""
+    wider = {
+        name: np.concatenate([getattr(curves, name), getattr(curves, name)[:, :1]], axis=1)
+        for name in ("nll", "accuracy", "gradient", "spread", "positive_share")
+    }
+    wider["accuracy"][:, -1] = accuracy
+    names, examples = (*curves.environments, "validation"), (*curves.examples, 10_000)
+    return dataclasses.replace(curves, environments=names, examples=examples, **wider)
+
+
 def test_validation_min_looks_at_the_fourth_environment_and_not_at_the_test():
+    curves = with_validation(curves_of("invariant"), 0.65)
+    assert score("validation_min", curves, SPEC) == pytest.approx(0.65)
+
+
+def test_train_only_looks_at_recoloured_training_images_and_at_no_other_environment():
     curves = curves_of("invariant")
-    seen = Curves(
-        environments=(*SPEC.names, "validation"),
-        epoch=curves.epoch,
-        penalty_weight=curves.penalty_weight,
-        **{name: np.concatenate([getattr(curves, name), getattr(curves, name)[:, :1] - 0.06], axis=1)
-           for name in ("nll", "accuracy", "gradient", "spread", "positive_share")},
-    )  # fmt: skip
-    assert score("validation_min", seen, SPEC) == pytest.approx(0.65)
+    curves.accuracy[:, 2:] = np.nan
+    assert score("train_only", curves, SPEC) == pytest.approx(0.66)
+    curves.swapped_accuracy[:] = 0.2
+    assert score("train_only", curves, SPEC) == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize(
     ("aggregate", "expected"),
-    [("mean", 0.5), ("median", 0.55), ("worst_seed", 0.1), ("iqm", 0.55), ("lower_quartile", 0.4)],
+    [
+        ("mean", 0.5),
+        ("median", 0.55),
+        ("worst_seed", 0.1),
+        ("iqm", 0.55),
+        ("lower_quartile", 0.4),
+        ("lower_decile", 0.22),
+    ],
 )
 def test_aggregates_are_the_named_statistics(aggregate, expected):
     assert AGGREGATES[aggregate](np.array([0.1, 0.5, 0.6, 0.8])) == pytest.approx(expected)

@@ -9,7 +9,7 @@ import pytest
 
 from irm_study import networks, stopping, training
 from irm_study.config import EnvironmentSpec, RunConfig
-from irm_study.curves import QUANTITIES
+from irm_study.curves import PROBES, QUANTITIES
 from irm_study.failures import diagnose
 from irm_study.penalties import PENALTIES
 from irm_study.training import checkpoints, train
@@ -74,7 +74,7 @@ def test_sorting_dropped_pixels_and_padding_change_nothing_but_the_last_bits(few
     monkeypatch.setattr(training, "network_for", networks.AutogradNetwork)
     plain_way = train([AUTHORS] * 3, [0, 1, 2], few, SMALL)
     for ours, plain in zip(sorted_way, plain_way, strict=True):
-        agree(ours, {name: getattr(plain, name) for name in QUANTITIES}, tolerance=2e-5)
+        agree(ours, {name: getattr(plain, name) for name in (*QUANTITIES, *PROBES)}, tolerance=2e-5)
 
 
 @pytest.mark.parametrize("lanes", [1, 8, 64])
@@ -82,7 +82,7 @@ def test_any_padding_gives_the_same_curve(few, lanes, monkeypatch):
     usual = train([AUTHORS], [0], few, SMALL)[0]
     monkeypatch.setattr(networks, "LANES", lanes)
     other = train([AUTHORS], [0], few, SMALL)[0]
-    agree(other, {name: getattr(usual, name) for name in QUANTITIES}, tolerance=2e-5)
+    agree(other, {name: getattr(usual, name) for name in (*QUANTITIES, *PROBES)}, tolerance=2e-5)
 
 
 @pytest.mark.parametrize("block", [50, 10_000])
@@ -90,7 +90,7 @@ def test_any_block_size_gives_the_same_curve(few, block, monkeypatch):
     usual = train([AUTHORS] * 2, [0, 1], few, SMALL)
     monkeypatch.setattr(networks, "BLOCK", block)
     for ours, theirs in zip(train([AUTHORS] * 2, [0, 1], few, SMALL), usual, strict=True):
-        agree(ours, {name: getattr(theirs, name) for name in QUANTITIES}, tolerance=2e-5)
+        agree(ours, {name: getattr(theirs, name) for name in (*QUANTITIES, *PROBES)}, tolerance=2e-5)
 
 
 # Trunks trained once
@@ -112,7 +112,7 @@ def test_a_shared_trunk_leaves_every_curve_as_it_is_and_reports_what_it_saved(fe
     shared = train(configs, seeds, few, SMALL)
     apart = train(configs, seeds, few, SMALL, share_prefix=False)
     for ours, theirs in zip(shared, apart, strict=True):
-        agree(ours, {name: getattr(theirs, name) for name in QUANTITIES}, tolerance=2e-5)
+        agree(ours, {name: getattr(theirs, name) for name in (*QUANTITIES, *PROBES)}, tolerance=2e-5)
         np.testing.assert_array_equal(ours.penalty_weight, theirs.penalty_weight)
     # Of each seed's nine runs one trains the trunk; the others take over all epochs before their anneal.
     assert sum(each.shared_epochs for each in shared) == 2 * (0 * 3 + 3 * 3 + 7 * 2)
@@ -147,7 +147,7 @@ def test_a_diverged_run_is_given_up_and_its_neighbour_goes_on(few):
     assert broken.stopped == "diverged" and broken.epoch[-1] < AUTHORS.epochs
     assert sound.stopped == "" and sound.epoch[-1] == AUTHORS.epochs
     alone = train([AUTHORS], [3], few, SMALL)[0]
-    agree(sound, {name: getattr(alone, name) for name in QUANTITIES}, tolerance=2e-5)
+    agree(sound, {name: getattr(alone, name) for name in (*QUANTITIES, *PROBES)}, tolerance=2e-5)
 
 
 def test_a_collapsed_run_is_given_up_only_when_asked_and_after_several_checkpoints(few):
@@ -214,7 +214,7 @@ def test_an_out_of_memory_is_met_by_a_smaller_batch(few, monkeypatch):
 
     monkeypatch.setattr(training, "build_environments", short_of_memory)
     for ours, theirs in zip(train([AUTHORS] * 5, range(5), few, SMALL), wanted, strict=True):
-        agree(ours, {name: getattr(theirs, name) for name in QUANTITIES}, tolerance=2e-5)
+        agree(ours, {name: getattr(theirs, name) for name in (*QUANTITIES, *PROBES)}, tolerance=2e-5)
 
 
 def test_a_batch_is_no_larger_than_memory_holds(few, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -13,7 +14,7 @@ from scipy import stats
 
 from irm_study import records
 from irm_study.config import ConfigError, EnvironmentSpec, RunConfig, run_digest
-from irm_study.curves import QUANTITIES, Curves, curve_columns, curves_from_row
+from irm_study.curves import PROBES, QUANTITIES, Curves, curve_columns, curves_from_row
 from irm_study.records import StudyRecord
 from tests.synthetic import study_record, study_spec
 
@@ -28,7 +29,9 @@ def curves(accuracy=(0.71, 0.73, 0.69, 0.66, 0.65), nll=0.6, **changes) -> Curve
     measured["accuracy"] = np.array([[0.5] * 5, accuracy], dtype=np.float32)
     measured["nll"] = np.array([[0.69] * 5, [nll] * 5], dtype=np.float32)
     measured["spread"] = np.ones((2, 5), dtype=np.float32)
+    measured |= {name: np.array([0.5, 0.64], dtype=np.float32) for name in PROBES}
     values = {"epoch": np.array([0, 20]), "penalty_weight": np.array([1.0, 1e4]), "seconds": 1.5} | measured | changes
+    values |= {"examples": (8000, 8000, 4000, 4000, 4000)}
     return Curves(environments=NAMES, **values)
 
 
@@ -51,7 +54,8 @@ def test_a_part_reads_back_as_it_was_written(tmp_path):
         back = curves_from_row(after)
         assert (back.seconds, back.stopped, back.environments) == (1.5, "train_plateau", NAMES)
         there = curves_from_row(before)
-        for name in ("epoch", "penalty_weight", *QUANTITIES):
+        assert back.examples == (8000, 8000, 4000, 4000, 4000)
+        for name in ("epoch", "penalty_weight", *QUANTITIES, *PROBES):
             np.testing.assert_array_equal(getattr(back, name), getattr(there, name))
 
 
@@ -140,7 +144,7 @@ def test_the_criterion_decides_the_score_and_nothing_else():
 def test_an_environment_that_is_not_there_is_not_a_number():
     bare = curves()
     kept = {name: getattr(bare, name)[:, :4] for name in QUANTITIES}
-    without = Curves(NAMES[:4], bare.epoch, bare.penalty_weight, **kept)
+    without = dataclasses.replace(bare, environments=NAMES[:4], examples=bare.examples[:4], **kept)
     assert math.isnan(records.judge(RUN, without, EnvironmentSpec(), "oracle_min")["validation_accuracy"])
 
 

@@ -8,7 +8,7 @@ import torch
 
 from irm_study import training
 from irm_study.config import EnvironmentSpec, RunConfig
-from irm_study.curves import QUANTITIES
+from irm_study.curves import PROBES, QUANTITIES
 from irm_study.training import checkpoints, train
 from tests.reference import train_reference
 
@@ -26,9 +26,9 @@ def largest_difference(fast, slow) -> float:
 
 
 def agree(fast, slow, tolerance=2e-4):
-    for name in QUANTITIES:
+    for name in (*QUANTITIES, *PROBES):
         # One example on the border between classes is 1/480 of an accuracy; logits are compared by the rest.
-        allowed = 5e-3 if name in ("accuracy", "positive_share") else tolerance
+        allowed = 5e-3 if name in ("accuracy", "positive_share", *PROBES) else tolerance
         np.testing.assert_allclose(getattr(fast, name), slow[name], atol=allowed, rtol=1e-3, err_msg=name)
 
 
@@ -93,7 +93,7 @@ def test_a_batch_gives_what_separate_runs_give(few):
     for config, seed, batched in zip(configs, [0, 1, 7], together, strict=True):
         alone = train([config], [seed], few, SPEC)[0]
         np.testing.assert_array_equal(batched.penalty_weight, alone.penalty_weight)
-        agree(batched, {name: getattr(alone, name) for name in QUANTITIES})
+        agree(batched, {name: getattr(alone, name) for name in (*QUANTITIES, *PROBES)})
 
 
 def test_the_same_seed_repeats_and_another_differs(few):
@@ -111,14 +111,14 @@ def test_threads_change_nothing_but_rounding(few):
         two = train([SHORT], [2], few, SPEC)[0]
     finally:
         torch.set_num_threads(threads)
-    agree(one, {name: getattr(two, name) for name in QUANTITIES})
+    agree(one, {name: getattr(two, name) for name in (*QUANTITIES, *PROBES)})
 
 
 def test_a_wild_learning_rate_diverges_into_a_row_and_spares_its_neighbour(few):
     wild = SHORT.model_copy(update={"learning_rate": 1e30})
     broken, sound = train([wild, SHORT], [3, 3], few, SPEC)
     assert not np.isfinite(broken.nll[-1]).all()
-    agree(sound, {name: getattr(train([SHORT], [3], few, SPEC)[0], name) for name in QUANTITIES})
+    agree(sound, {name: getattr(train([SHORT], [3], few, SPEC)[0], name) for name in (*QUANTITIES, *PROBES)})
 
 
 def test_runs_of_different_programs_in_one_batch_train_as_they_would_alone(few):
@@ -126,7 +126,7 @@ def test_runs_of_different_programs_in_one_batch_train_as_they_would_alone(few):
     mixed = train([SHORT, other, SHORT], [0, 1, 2], few, SPEC)
     alone = train([other], [1], few, SPEC)[0]
     assert [curves.epoch[-1] for curves in mixed] == [24, 12, 24]
-    agree(mixed[1], {name: getattr(alone, name) for name in QUANTITIES})
+    agree(mixed[1], {name: getattr(alone, name) for name in (*QUANTITIES, *PROBES)})
 
 
 def test_checkpoints_are_the_first_the_last_and_even_between():
