@@ -23,8 +23,12 @@ from irm_study.curves import Curves
 
 DIVERGED_NLL = 10 * math.log(2)
 """Nats; a network that knows nothing has a tenth of it, so only steps far too large lead here."""
-COLLAPSED_SPREAD = 0.05
-COLLAPSED_SHARE = 0.99
+COLLAPSED_SPREAD = 0.1
+"""Of logits: probabilities within 2.5 points of each other, as good as constant."""
+CONSTANT_SPREAD = 0.05
+"""Of logits that no run was seen to come back from (reports/published/collapse)."""
+COLLAPSED_SHARE = 0.95
+"""Of one class among the predictions; accuracy is then within 5 points of chance, whatever the rest are."""
 COLLAPSED_NLL = 0.01
 """A constant's NLL is log 2 = 0.6931 nats; a run within this of it has learnt nothing."""
 STANDARD_ERRORS = 3
@@ -317,9 +321,9 @@ PARTIALS = {
 
 
 def collapsed_at(spread: np.ndarray, one_class: np.ndarray, nll: np.ndarray) -> np.ndarray:
-    """Where logits are constant, or one class is predicted, at the NLL (nats) of knowing nothing."""
-    same = (spread < COLLAPSED_SPREAD) | (one_class > COLLAPSED_SHARE)
-    return same & (np.abs(nll - math.log(2)) < COLLAPSED_NLL)
+    """Where the logits are constant at the NLL (nats) of knowing nothing, or one class is predicted."""
+    constant = (spread < COLLAPSED_SPREAD) & (np.abs(nll - math.log(2)) < COLLAPSED_NLL)
+    return constant | (one_class > COLLAPSED_SHARE)
 
 
 def _sameness(curves: Curves) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -367,7 +371,7 @@ def collapse_began(since: int, first: int, run: RunConfig) -> str:
     if since < run.anneal_epoch:
         return "before the anneal"
     ramp = 0 if run.ramp == "step" else run.ramp_epochs
-    return "at the anneal" if since <= run.anneal_epoch + ramp + max(10, run.epochs // 20) else "late"
+    return "at the anneal" if since <= run.anneal_epoch + ramp + max(10, run.epochs // 4) else "late"
 
 
 def has_diverged(curves: Curves) -> bool:
@@ -377,7 +381,7 @@ def has_diverged(curves: Curves) -> bool:
 
 
 def collapses(curves: Curves) -> tuple[np.ndarray, np.ndarray]:
-    """At which checkpoints `collapsed` applies, and at which of them because the logits are constant."""
+    """At which checkpoints `collapsed` applies, and at which of them the logits are constant."""
     spread, one_class, nll = _sameness(curves)
     found = collapsed_at(spread, one_class, nll)
-    return found, found & (spread < COLLAPSED_SPREAD)
+    return found, (spread < CONSTANT_SPREAD) & (np.abs(nll - math.log(2)) < COLLAPSED_NLL)
