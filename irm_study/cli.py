@@ -250,6 +250,46 @@ def compare(
 
 
 @app.command()
+def calibrate(
+    file: Annotated[str, typer.Argument(help="A calibration file, or the name of a shipped one.")] = "calibration",
+    out: Out = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds of each way: 0, 1, …")] = 20,
+    jobs: Jobs = None,
+    device: Device = "cpu",
+    data_root: DataRoot = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train runs made to fail in every way, and tell how many get the failure mode that they were made for."""
+    from irm_study.calibration import agreement, confusion
+    from irm_study.calibration import calibrate as train_ways
+    from irm_study.config import read_calibration
+    from irm_study.progress import Display
+    from irm_study.records import finite
+    from irm_study.study import kinds
+
+    path = _study_path(file)
+    name, ways = read_calibration(path, kinds())
+    folder = _folder(out, name)
+    settings = [_settings(spec, path, jobs, device, data_root, None) for _, spec in ways.values()][-1]
+    with Display(quiet) as display:
+        runs = train_ways(ways, range(seeds), folder, settings, display)
+    table = confusion(runs)
+    told = agreement(runs)
+    if as_json:
+        print(json.dumps(finite({"folder": str(folder), **told, "confusion": table.to_dict("records")}), indent=2))
+        return
+    _print_confusion(table)
+    for eyes, text in (
+        ("test", "with the test environment"), ("train", "from training images alone"), ("between", ""),
+    ):  # fmt: skip
+        share = f"{told[eyes]['right']} of {told[eyes]['runs']} runs ({told[eyes]['share']:.1%}, 95% interval"
+        share += f" {told[eyes]['low']:.1%} to {told[eyes]['high']:.1%})"
+        print(f"{share}: the mode that they were made for, {text}" if text else f"{share}: both eyes agree")
+    print(f"{folder / 'confusion.csv'}")
+
+
+@app.command()
 def bench(device: Device = "cpu", as_json: AsJson = False) -> None:
     """Measure the trainer on this machine: against a matrix product, and against plain training."""
     from irm_study.benchmark import benchmark
@@ -476,6 +516,20 @@ def _print_comparison(told: dict[str, Any]) -> None:
                 numbers = [signed(row["difference"]), span, p_text(row["p_holm"])]
             table.add_row(f"  {name}", n, *numbers, end_section=measure == "test_accuracy")
     console.print(table)
+
+
+def _print_confusion(table: Any) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table("made to fail by", "intended", "with the test environment", "training images alone")
+    for (way, intended), group in table.groupby(["way", "intended"], sort=False):
+        seen = [
+            _modes(dict(group.loc[group["eyes"] == eyes, ["failure_mode", "runs"]].itertuples(index=False)))
+            for eyes in ("test", "train")
+        ]
+        shown.add_row(way, intended, *seen)
+    Console(markup=False).print(shown)
 
 
 def _modes(counts: dict[str, int]) -> str:

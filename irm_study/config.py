@@ -216,6 +216,29 @@ class TrainSpec(Section):
         return self
 
 
+class Way(Section):
+    """One way to fail, in a calibration file: what it changes, and the mode that it is made for."""
+
+    mode: str
+    environments: dict[str, Any] = {}
+    run: dict[str, Any] = {}
+
+    @field_validator("mode")
+    @classmethod
+    def known_kind(cls, value: str, info: ValidationInfo) -> str:
+        return check_kind("mode", value, info)
+
+
+class CalibrationFile(Section):
+    """What `calibrate` takes, before its ways are put together."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    digits: Literal[DIGITS] = "embedded"
+    environments: dict[str, Any] = {}
+    run: dict[str, Any] = {}
+    ways: dict[Annotated[str, StringConstraints(pattern=r"^[\w ,.-]{1,100}$")], Way] = Field(min_length=1)
+
+
 class StudySpec(Section):
     """A whole study file."""
 
@@ -359,6 +382,21 @@ def read_train(path: Path, kinds: Kinds) -> TrainSpec:
     if searched:
         raise ConfigError(f"{path}: search: 'train' takes one configuration; a file with [search] is for 'run'")
     return _validate(TrainSpec, data, path, kinds)
+
+
+def read_calibration(path: Path, kinds: Kinds) -> tuple[str, dict[str, tuple[str, TrainSpec]]]:
+    """A calibration file's name, and its ways to fail: the mode that each was made for, and its configuration.
+
+    A way states what it changes in the file's [environments] and [run].
+    """
+    data = _read_toml(path)
+    file = _validate(CalibrationFile, data, path, kinds)
+    ways = {}
+    for name, way in file.ways.items():
+        tables = {table: data.get(table, {}) | getattr(way, table) for table in ("environments", "run")}
+        where = Path(f"{path}: ways.{name}")
+        ways[name] = way.mode, _validate(TrainSpec, {"name": name, "digits": file.digits, **tables}, where, kinds)
+    return file.name, ways
 
 
 def read_stored_study(path: Path) -> StudySpec:

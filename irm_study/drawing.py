@@ -7,6 +7,7 @@ the markers and hatches in grey print; a mode has the same ones everywhere, on t
 from __future__ import annotations
 
 import functools
+import io
 import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -119,6 +120,18 @@ def picture(draw: Callable[..., Figure]) -> Callable[..., Figure]:
             return draw(*args, **kwargs)
 
     return styled
+
+
+def svg_and_png(figure: Figure, name: str) -> tuple[str, bytes]:
+    """A figure as SVG text and as PNG bytes, the same each time."""
+    # Text stays text in the SVG: smaller, searchable, and read out; ids follow from the name alone.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        svg, png = io.StringIO(), io.BytesIO()
+        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(png, format="png", dpi=200, metadata={"Software": None})
+    return svg.getvalue(), png.getvalue()
 
 
 def nothing(why: str) -> Figure:

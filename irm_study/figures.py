@@ -506,6 +506,38 @@ def cost(table: pd.DataFrame) -> Figure:
     return figure
 
 
+@picture
+def confusion(table: pd.DataFrame) -> Figure:
+    """How runs made to fail were diagnosed: ways by modes, a panel for each pair of eyes.
+
+    table: way, intended, eyes (test | train), failure_mode, runs. A frame marks the mode that a way was made for.
+    """
+    if table.empty:
+        return nothing("no runs")
+    ways = list(dict.fromkeys(table["way"]))
+    intended = dict(zip(table["way"], table["intended"], strict=True))
+    modes = [mode for mode in MODE_NAMES if (table["failure_mode"] == mode).any() or mode in intended.values()]
+    figure = Figure((WIDE, 1.25 + 0.23 * len(ways)), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    titles = {"test": "with the test environment", "train": "from training images alone"}
+    for ax, (eyes, title) in zip(panels, titles.items(), strict=True):
+        counts = table[table["eyes"] == eyes].pivot_table(index="way", columns="failure_mode", values="runs")
+        counts = counts.reindex(index=ways, columns=modes).fillna(0)
+        shares = counts.div(counts.sum(axis=1), axis=0).fillna(0)
+        texts = counts.map(lambda runs: f"{runs:.0f}" if runs else "")
+        sns.heatmap(shares, annot=texts, fmt="", cmap="Greys", vmin=0, vmax=1.6, cbar=False, ax=ax, linewidths=0.6,
+                    linecolor=PAPER, annot_kws={"size": 7.5, "color": INK})  # fmt: skip
+        for row, way in enumerate(ways):
+            place = (modes.index(intended[way]), row)
+            ax.add_patch(Rectangle(place, 1, 1, fill=False, edgecolor=MODE_COLOURS[intended[way]], linewidth=1.6))
+        ax.set_xticks(np.arange(len(modes)) + 0.5, [MODE_NAMES[mode] for mode in modes], rotation=45, ha="right")
+        ax.set_yticks(np.arange(len(ways)) + 0.5, [plain(way, 40) for way in ways], rotation=0)
+        ax.set(xlabel="", ylabel="", title=title)
+        ax.grid(False)
+        ax.tick_params(length=0)
+    return figure
+
+
 FIGURES: dict[str, Callable[..., Figure]] = {
     "mode_bar": mode_bar,
     "seed_stability": seed_stability,

@@ -5,7 +5,6 @@ Which pictures a page shows, and what stands between them, is the page's own (`r
 
 from __future__ import annotations
 
-import io
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -13,14 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import matplotlib
 from markupsafe import Markup
-from matplotlib.figure import Figure
 from matplotlib.markers import MarkerStyle
 
 from irm_study import tables
 from irm_study.comparison_figures import COMPARISON_FIGURES
-from irm_study.drawing import FAINT, GRID, INK, MODE_COLOURS, MODE_MARKERS, MODE_NAMES, PAPER
+from irm_study.drawing import FAINT, GRID, INK, MODE_COLOURS, MODE_MARKERS, MODE_NAMES, PAPER, svg_and_png
 from irm_study.figures import FIGURES
 from irm_study.findings import Picture, percent, words
 from irm_study.records import write_text
@@ -57,15 +54,7 @@ def write_pictures(folder: Path, pictures: Sequence[Picture]) -> dict[str, Marku
 
 def drawn(picture: Picture) -> tuple[str, bytes]:
     """The picture as SVG text and as PNG bytes, the same each time."""
-    figure: Figure = DRAWN[picture.name](*picture.data)
-    # Text stays text in the SVG: smaller, searchable, and read out; ids follow from the name alone.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": picture.name}):
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
-        svg, png = io.StringIO(), io.BytesIO()
-        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-        figure.savefig(png, format="png", dpi=200, metadata={"Software": None})
-    return svg.getvalue(), png.getvalue()
+    return svg_and_png(DRAWN[picture.name](*picture.data), picture.name)
 
 
 def inline_svg(svg: str, picture: Picture, own: str) -> str:

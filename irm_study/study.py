@@ -45,6 +45,7 @@ from irm_study.search import open_search
 def kinds() -> Kinds:
     """The names that a study file may use, from the dictionaries that hold what they mean."""
     from irm_study.criteria import AGGREGATES, CRITERIA
+    from irm_study.failures import FAILURE_MODES
     from irm_study.models import ACTIVATIONS, MODELS
     from irm_study.penalties import PENALTIES
     from irm_study.ramps import RAMPS
@@ -58,6 +59,7 @@ def kinds() -> Kinds:
         "stop": STOPPING_RULES.keys(),
         "criterion": CRITERIA.keys(),
         "aggregate": AGGREGATES.keys(),
+        "mode": FAILURE_MODES.keys(),
     }
 
 

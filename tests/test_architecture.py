@@ -26,7 +26,7 @@ ROWS = [
     {"driver", "figures", "comparison_figures", "benchmark"},
     {"study", "findings", "progress"},
     {"page", "comparison"},
-    {"report", "comparison_report"},
+    {"report", "comparison_report", "calibration"},
     {"cli"},
 ]
 """A module imports only from rows above its own; siblings do not import each other."""
