@@ -29,6 +29,9 @@ app = typer.Typer(
 INTERRUPTED = 130
 """Exit status after Ctrl-C."""
 
+INSIST_AFTER = 2.0
+"""Seconds after which Ctrl-C interrupts once more."""
+
 Out = Annotated[Path | None, typer.Option(help="Folder for the results; by default reports/<study name>.")]
 Seeds = Annotated[int | None, typer.Option(min=1, help="Seeds, instead of the file's.")]
 Jobs = Annotated[int | None, typer.Option(min=1, help="Processes to train in; by default one for each core.")]
@@ -328,6 +331,7 @@ def main() -> None:
     """The entry point: a user's mistake is one message and status 2, failed work is status 1."""
     from irm_study.config import ConfigError
 
+    insisted = _insist_on_interrupts()
     try:
         status = app(
             standalone_mode=False, prog_name="irm-study"
@@ -338,9 +342,35 @@ def main() -> None:
         status = INTERRUPTED
     except Exception as error:
         _explain(error)
+    finally:
+        insisted()
     if status == INTERRUPTED:
         print(f"\ninterrupted; what was trained is kept. To go on:\n  {_again()}", file=sys.stderr)
     sys.exit(status)
+
+
+def _insist_on_interrupts() -> Callable[[], None]:
+    """Ctrl-C interrupts once more where it had no effect: Python drops an exception that is raised inside a callback
+    of the interpreter, of a library that is being imported for instance. Returns what ends this."""
+    import signal
+    import threading
+
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or not hasattr(signal, "pthread_kill"):
+        return lambda: None
+    again = threading.Timer(INSIST_AFTER, signal.pthread_kill, (threading.get_ident(), signal.SIGINT))
+    again.daemon = True
+
+    def interrupt(number: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        again.start()
+        raise KeyboardInterrupt
+
+    def end() -> None:
+        again.cancel()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    signal.signal(signal.SIGINT, interrupt)
+    return end
 
 
 def _explain(error: Exception) -> None:

@@ -46,7 +46,12 @@ class Settings:
 class Watcher(Protocol):
     """Told what happens, to show it."""
 
-    def begin(self, stage: str, trials: int, runs: int, runs_done: int) -> None: ...
+    def begin(
+        self, stage: str, trials: int, runs: int, before: Sequence[Mapping[str, Any]], later: int = 0,
+        best: float | None = None,
+    ) -> None:  # fmt: skip
+        """before: the stage's runs that are in the table already. later: runs that another stage will ask for."""
+
     def runs_finished(self, rows: Sequence[Mapping[str, Any]]) -> None: ...
     def trial_finished(self, trial: int, value: float, best: float) -> None: ...
 
@@ -101,9 +106,10 @@ class Driver:
         seeds, jobs, search = self.spec.study.seed_list, self.settings.jobs, self.search
         group = GRID_GROUP if search.points is not None else 1
         window = max(group, -(-jobs // len(seeds))) * (AHEAD if jobs > 1 else 1)
-        done = sum(row["stage"] == "search" for row in self.scored.values())
-        total = search.budget * len(seeds)
-        self.watcher.begin("search", search.budget, total, min(done, total))
+        before = [row for row in self.scored.values() if row["stage"] == "search"]
+        later = self.spec.confirm.top * self.spec.confirm.seeds
+        best = search.best_value if search.finished else None
+        self.watcher.begin("search", search.budget, search.budget * len(seeds), before, later, best)
         asked: list[Asked] = []
         while search.finished < search.budget:
             while len(asked) <= window - group and search.finished + len(asked) < search.budget:
@@ -161,7 +167,8 @@ class Driver:
             row = next(row for (known, _), row in self.scored.items() if known == digest)
             wanted += [Wanted(int(trial), records.config_of(row), digest, seed) for seed in seeds]
         missing = [run for run in wanted if run.key not in self.scored]
-        self.watcher.begin("confirm", len(chosen), len(wanted), len(wanted) - len(missing))
+        before = [self.scored[run.key] for run in wanted if run.key in self.scored]
+        self.watcher.begin("confirm", len(chosen), len(wanted), before)
         for part in parts_of(missing, self.settings.jobs):
             self._submit(workers, "confirm", part)
         while workers.pending:

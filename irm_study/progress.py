@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, Group
@@ -28,9 +28,10 @@ class Display:
         self.quiet = quiet
         self.live: Live | None = None
         self.stage, self.trials, self.trials_done = "", 0, 0
-        self.runs, self.runs_done, self.runs_before = 0, 0, 0
+        self.runs, self.runs_done, self.later = 0, 0, 0
         self.modes: Counter[str] = Counter()
         self.best: float | None = None
+        self.work = Work()
         self.started, self.last_line = time.monotonic(), 0.0
         self.bar = Progress(
             TextColumn("{task.description}"),
@@ -54,25 +55,31 @@ class Display:
 
     # What the driver tells
 
-    def begin(self, stage: str, trials: int, runs: int, runs_done: int) -> None:
-        self.stage, self.trials = stage, trials
-        self.trials_done = trials * runs_done // runs if runs else 0
-        self.runs, self.runs_done, self.runs_before = runs, runs_done, runs_done
-        self.modes.clear()
+    def begin(
+        self, stage: str, trials: int, runs: int, before: Sequence[Mapping[str, Any]], later: int = 0,
+        best: float | None = None,
+    ) -> None:  # fmt: skip
+        done = min(len(before), runs)
+        self.stage, self.trials, self.best = stage, trials, best
+        self.trials_done = trials * done // runs if runs else 0
+        self.runs, self.runs_done, self.later = runs, done, later
+        self.modes = Counter(row["failure_mode"] for row in before)
         self.started = time.monotonic()
+        self.work.begin(stage, before)
         for task in self.bar.task_ids:
             self.bar.remove_task(task)
-        self.bar.add_task(STAGES[stage], total=runs, completed=runs_done, left="")
-        if runs_done < runs or runs == 0:
-            resumed = f", {runs_done} of them done before" if runs_done else ""
+        self.bar.add_task(STAGES[stage], total=runs, completed=done, left=self._left())
+        if done < runs or runs == 0:
+            resumed = f", {done} of them done before" if done else ""
             trials_text = f"{trials} configuration{'s' * (trials != 1)}, " if stage != "train" else ""
             self._line(f"{STAGES[stage]}: {trials_text}{runs} runs{resumed}")
 
     def runs_finished(self, rows: Sequence[Mapping[str, Any]]) -> None:
         self.runs_done = min(self.runs, self.runs_done + len(rows))
         self.modes.update(row["failure_mode"] for row in rows)
+        self.work.finished(rows)
         for task in self.bar.task_ids:
-            self.bar.update(task, completed=self.runs_done, left=self._left())
+            self.bar.update(task, completed=self.runs_done)
         if self.runs_done == self.runs or time.monotonic() - self.last_line > LINE_EVERY:
             self._line(self._state())
 
@@ -94,11 +101,8 @@ class Display:
         return "; ".join(parts)
 
     def _left(self) -> str:
-        trained = self.runs_done - self.runs_before
-        if not trained or self.runs_done == self.runs:
-            return ""
-        seconds = (time.monotonic() - self.started) / trained * (self.runs - self.runs_done)
-        return f"{_duration(seconds)} left"
+        seconds = self.work.left(self.runs - self.runs_done, self.later)
+        return "" if seconds is None or self.runs_done == self.runs else f"{_duration(seconds)} left"
 
     def _line(self, text: str) -> None:
         self.last_line = time.monotonic()
@@ -106,6 +110,8 @@ class Display:
             print(text, file=sys.stderr, flush=True)
 
     def _render(self) -> Group:
+        for task in self.bar.task_ids:
+            self.bar.update(task, left=self._left())
         lines = [self.bar]
         if self.stage:
             modes = Text("  ").join(Text(f"{mode} {self.modes[mode]}") for mode in FAILURE_MODES if self.modes[mode])
@@ -115,6 +121,64 @@ class Display:
                 done = f"{self.trials_done} of {self.trials}"
                 lines.append(Text.assemble(("trials  ", "dim"), done, ("   best so far  ", "dim"), best))
         return Group(*lines)
+
+
+class Work:
+    """How long the rest takes, from what the finished runs took: in epochs, since many runs end early.
+
+    Runs of the search that are still to come are expected to be as long as the later half of those so far, a
+    sampler's choices changing as it learns; runs of a confirmation as long as the best quarter, of which it takes
+    its configurations.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
+        self.clock = clock
+        self.stage = ""
+        self.known: dict[str, list[tuple[float, int]]] = {}
+        """Score and epochs of the runs of each stage, in the order in which they finished."""
+        self.marks = [(clock(), 0)]
+        """When the work began, then each time that runs finished, with the epochs trained by then."""
+
+    def begin(self, stage: str, before: Sequence[Mapping[str, Any]]) -> None:
+        self.stage = stage
+        self.known[stage] = [_length(row) for row in before]
+        if len(self.marks) == 1:
+            self.marks = [(self.clock(), 0)]
+
+    def finished(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        now = self.clock()
+        if len(self.marks) == 1:
+            # Workers that start, and digits that are read, are no measure of what follows.
+            self.marks = [(max(self.marks[0][0], now - sum(row["seconds"] for row in rows)), 0)]
+        lengths = [_length(row) for row in rows]
+        self.known[self.stage] += lengths
+        self.marks.append((now, self.marks[-1][1] + sum(epochs for _, epochs in lengths)))
+
+    def left(self, runs: int, later: int) -> float | None:
+        """Seconds until `runs` more of this stage and `later` of a confirmation are done; None before the first."""
+        latest, trained = self.marks[-1]
+        if not trained:
+            return None
+        # The later half tells more of what follows: other work may have come to the machine, or left it.
+        since, before = next(mark for mark in reversed(self.marks) if mark[1] <= trained / 2)
+        epochs = runs * self._expected(self.stage) + later * self._expected("confirm")
+        seconds = epochs * (latest - since) / (trained - before)
+        return max(0.0, seconds - (self.clock() - latest))
+
+    def _expected(self, stage: str) -> float:
+        own = self.known.get(stage, [])
+        if own:
+            return _mean(own[len(own) // 2 :])
+        others = sorted(run for runs in self.known.values() for run in runs)
+        return _mean(others[-max(1, len(others) // 4) :])
+
+
+def _length(row: Mapping[str, Any]) -> tuple[float, int]:
+    return float(row["score"]), int(row["epochs_trained"]) - int(row["shared_epochs"])
+
+
+def _mean(runs: Sequence[tuple[float, int]]) -> float:
+    return sum(epochs for _, epochs in runs) / len(runs)
 
 
 def _duration(seconds: float) -> str:

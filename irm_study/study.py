@@ -101,9 +101,10 @@ def train_runs(
         _claim_training(folder, spec)
         stored = records.read_parts(folder, spec.environments)
         digest = run_digest(spec.digits, spec.environments, spec.run)
-        have = set(stored.loc[stored["digest"] == digest, "seed"])
-        missing = [seed for seed in seeds if seed not in have]
-        watcher.begin("train", 1, len(seeds), len(seeds) - len(missing))
+        stored = stored[(stored["digest"] == digest) & stored["seed"].isin(seeds)].reset_index(drop=True)
+        before = records.judged_runs(stored, spec.name, spec.environments, "oracle_min").to_dict("records")
+        missing = [seed for seed in seeds if seed not in set(stored["seed"])]
+        watcher.begin("train", 1, len(seeds), before)
         with workers_of(settings) as workers:
             for part in parts_of([Wanted(0, spec.run, digest, seed) for seed in missing], settings.jobs):
                 workers.submit(batch_of(spec, settings, "train", part))

@@ -399,6 +399,59 @@ def test_ctrl_c_ends_with_the_command_that_continues(irm, tiny, no_page, monkeyp
     assert trained_once(Path("my results"))
 
 
+def test_ctrl_c_that_python_dropped_interrupts_once_more(irm, tiny, no_page, monkeypatch):
+    def deaf(*arguments):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            time.sleep(60)
+
+    monkeypatch.setattr("irm_study.cli.INSIST_AFTER", 0.1)
+    monkeypatch.setattr("irm_study.training.train", deaf)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    began = time.monotonic()
+    assert irm("run", tiny, "--quiet")[0] == 130
+    assert time.monotonic() - began < 50
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_ctrl_c_ends_a_long_training_in_the_midst_of_it(tmp_path, jobs):
+    path = tmp_path / "long.toml"
+    path.write_text("[run]\nhidden = 4\nepochs = 100000\ncheckpoint_every = 100000\n")
+    as_in_a_terminal = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    command = [
+        sys.executable,
+        "-c",
+        as_in_a_terminal + ENTRY,
+        "train",
+        str(path),
+        "--out",
+        "out",
+        "--seeds",
+        "2",
+        "--jobs",
+        str(jobs),
+    ]
+    with open(tmp_path / "stderr", "w+") as stderr:
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env=_environment(), stdout=stderr, stderr=stderr, start_new_session=True
+        )
+        while process.poll() is None and "training: 2 runs" not in (tmp_path / "stderr").read_text():
+            time.sleep(0.05)
+        time.sleep(3)
+        os.killpg(process.pid, signal.SIGINT)
+        try:
+            assert process.wait(timeout=60) == 130
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        stderr.seek(0)
+        assert stderr.read().splitlines()[-1].strip().startswith("irm-study train ")
+    assert _ends(process.pid)
+
+
 def test_a_real_run_ends_at_ctrl_c_and_its_workers_with_it_however_it_ends(tmp_path):
     path = tmp_path / "long.toml"
     path.write_text(STUDY.replace("trials = 2\nseeds = 2", "trials = 5000\nseeds = 1"))

@@ -55,7 +55,7 @@ def small(trials: int = 3, seeds=2, **changes) -> StudySpec:
 class Silent:
     """Watches without a word."""
 
-    def begin(self, stage, trials, runs, runs_done):
+    def begin(self, stage, trials, runs, before, later=0, best=None):
         pass
 
     def runs_finished(self, rows):

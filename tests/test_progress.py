@@ -1,0 +1,102 @@
+"""What is shown while a study runs: time left, counts that go on after a resume, plain lines without a terminal."""
+
+from __future__ import annotations
+
+import pytest
+
+from irm_study.progress import Display, Work
+
+
+def row(epochs, score=0.5, seconds=0.0, mode="partial"):
+    return {"epochs_trained": epochs, "shared_epochs": 0, "score": score, "seconds": seconds, "failure_mode": mode}
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def watched(batches, pace=0.1, startup=0.0, stage="search", before=()):
+    """A study's work so far: batches of (epochs, score), one after another, at so many seconds an epoch."""
+    clock = Clock()
+    work = Work(clock)
+    work.begin(stage, list(before))
+    clock.now += startup
+    for batch in batches:
+        seconds = pace * sum(epochs for epochs, _ in batch)
+        clock.now += seconds
+        work.finished([row(epochs, score, seconds / len(batch)) for epochs, score in batch])
+    return work, clock
+
+
+def test_nothing_is_said_before_the_first_run():
+    work, _ = watched([])
+    assert work.left(10, 5) is None
+
+
+def test_equal_runs_take_as_long_as_those_before_the_confirmation_included():
+    work, _ = watched([[(100, 0.5)] * 2] * 3)
+    assert work.left(4, 10) == pytest.approx((4 + 10) * 100 * 0.1)
+
+
+def test_workers_that_start_are_no_measure_of_what_follows():
+    work, _ = watched([[(100, 0.5)]], startup=30)
+    assert work.left(1, 0) == pytest.approx(10)
+
+
+def test_runs_that_end_early_are_expected_again_but_not_of_the_best_in_the_confirmation():
+    work, _ = watched([[(20, 0.4), (20, 0.4), (20, 0.4), (100, 0.6)]] * 4)
+    assert work.left(10, 0) == pytest.approx(10 * 40 * 0.1)
+    assert work.left(0, 10) == pytest.approx(10 * 100 * 0.1)
+
+
+def test_what_a_sampler_learns_counts_and_a_confirmation_goes_by_its_own_runs():
+    work, clock = watched([[(20, 0.4)]] * 4 + [[(100, 0.6)]] * 4)
+    assert work.left(10, 0) == pytest.approx(10 * 100 * 0.1)
+    work.begin("confirm", [])
+    assert work.left(3, 0) == pytest.approx(3 * 100 * 0.1)
+    clock.now += 5
+    work.finished([row(50)])
+    assert work.left(2, 0) == pytest.approx(2 * 50 * 0.1)
+
+
+def test_a_machine_that_has_become_slower_is_taken_as_it_is_now():
+    work, clock = watched([[(100, 0.5)]] * 4)
+    for _ in range(4):
+        clock.now += 30
+        work.finished([row(100)])
+    assert work.left(2, 0) == pytest.approx(2 * 30)
+
+
+def test_time_passes_between_two_batches():
+    work, clock = watched([[(100, 0.5)]])
+    clock.now += 4
+    assert work.left(1, 0) == pytest.approx(6)
+    clock.now += 100
+    assert work.left(1, 0) == 0
+
+
+def test_a_resumed_study_measures_its_pace_anew_and_its_lengths_from_the_table():
+    work, _ = watched([[(100, 0.5)]], before=[row(20, 0.4)] * 19)
+    assert work.left(1, 0) == pytest.approx(0.1 * (9 * 20 + 100) / 10)
+
+
+def test_counts_and_best_go_on_after_a_resume(capsys, monkeypatch):
+    monkeypatch.setattr("irm_study.progress.LINE_EVERY", -1)
+    with Display() as display:
+        display.begin("search", 4, 8, [row(9, mode="collapsed"), row(9, mode="collapsed")], 0, 0.41)
+        display.runs_finished([row(9, mode="invariant")])
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "search: 4 configurations, 8 runs, 2 of them done before"
+    assert lines[1].startswith("search: 3 of 8 runs; 1 of 4 trials; collapsed 2, invariant 1; best 0.410; ")
+
+
+def test_quiet_says_nothing(capsys):
+    with Display(quiet=True) as display:
+        display.begin("search", 1, 1, [])
+        display.runs_finished([row(9)])
+    assert capsys.readouterr() == ("", "")
