@@ -198,6 +198,16 @@ def confirm(
     folder: Folder,
     seeds: Annotated[int | None, typer.Option(min=1, help="Fresh seeds for each configuration.")] = None,
     top: Annotated[int | None, typer.Option(min=1, help="How many of the best configurations.")] = None,
+    criteria: Annotated[
+        bool, typer.Option("--criteria", help="What each other criterion would have chosen, too: its regret.")
+    ] = False,
+    neighbours: Annotated[
+        bool, typer.Option("--neighbours", help="The winner's neighbours, too: each value times 0.5, 0.8, 1.25 and 2.")
+    ] = False,
+    draws: Annotated[
+        int | None,
+        typer.Option(min=2, help="The winner on N draws of data, each from N initialisations: what spreads the runs."),
+    ] = None,
     jobs: Jobs = None,
     device: Device = "cpu",
     data_root: DataRoot = None,
@@ -211,8 +221,9 @@ def confirm(
     from irm_study.study import confirm_study, stored_spec
 
     spec = stored_spec(folder)
-    given = {key: value for key, value in {"seeds": seeds, "top": top}.items() if value is not None}
-    spec = spec.model_copy(update={"confirm": spec.confirm.model_copy(update=given)})
+    given = {"seeds": seeds, "top": top, "criteria": criteria or None, "neighbours": neighbours or None, "draws": draws}
+    changed = {key: value for key, value in given.items() if value is not None}
+    spec = spec.model_copy(update={"confirm": spec.confirm.model_copy(update=changed)})
     settings = _settings(spec, folder / "study.toml", jobs, device, data_root, storage, scheduler)
     with Display(quiet) as display:
         record, trained = confirm_study(spec, folder, settings, display)

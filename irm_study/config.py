@@ -117,6 +117,8 @@ class RunConfig(Section):
     epochs: int = Field(501, ge=1, le=1_000_000)
     batch_size: int | None = Field(None, ge=2)
     """Examples of each environment in one step; left out: all of them (the authors)."""
+    initial_seed: int | None = Field(None, ge=0, lt=2**32)
+    """Seed of the first parameters; left out: the run's own. Set to tell the draw of data from that of parameters."""
     across: Literal["mean", "sum"] = "mean"
     """Whether risks and penalties of the environments are averaged (authors) or summed (reiinakano)."""
     rescale: bool = True
@@ -166,6 +168,11 @@ class StudySection(Section):
     seeds: int | tuple[int, ...] = 4
     criterion: str = "oracle_min"
     aggregate: str = "mean"
+    waves: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Racing: a trial's seeds come in waves, and one that is losing to the best trial on the seeds they share is
+    pruned between them. How many seeds are trained after each wave, all of them after the last; empty: one wave."""
+    prune_below: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """p-value of Wilcoxon's test below which a trial is losing (Optuna's WilcoxonPruner)."""
     sampler: Literal["tpe", "random", "grid"] = "tpe"
     sampler_seed: Seed = 0
 
@@ -188,6 +195,23 @@ class StudySection(Section):
             return tuple(value)
         raise ValueError(f"needs a number of seeds in [1, 10000], or a list of as many; got {shown(value)}")
 
+    @field_validator("waves", mode="before")
+    @classmethod
+    def several(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def waves_end_with_all_seeds(self) -> StudySection:
+        count = len(self.seed_list)
+        if self.waves and (list(self.waves) != sorted(set(self.waves)) or self.waves[-1] != count):
+            raise ValueError(f"waves must rise and end with the number of seeds, {count}; got {shown(self.waves)}")
+        return self
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """How many of a trial's seeds are trained when it is looked at."""
+        return self.waves or (len(self.seed_list),)
+
     @property
     def seed_list(self) -> tuple[int, ...]:
         return tuple(range(self.seeds)) if isinstance(self.seeds, int) else self.seeds
@@ -196,6 +220,22 @@ class StudySection(Section):
 class ConfirmSection(Section):
     top: int = Field(1, ge=0, le=1000)
     seeds: int = Field(8, ge=1, le=100_000)
+    target: float = Field(0.5, gt=0, lt=1)
+    """A configuration is called stable when the lower end of its success rate's 95% interval is above this."""
+    criteria: bool = False
+    """Confirm also what each other criterion would have chosen: its regret."""
+    neighbours: bool = False
+    """Train the winner's neighbours too: each hyperparameter times 0.5, 0.8, 1.25 and 2."""
+    draws: int = Field(0, ge=0, le=1000)
+    """Train the winner on so many draws of data, each from so many initialisations, to tell their shares of the
+    spread; at least two, or none."""
+
+    @field_validator("draws")
+    @classmethod
+    def several_or_none(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("needs two draws at least, or 0 for none; got 1")
+        return value
 
 
 class TrainSpec(Section):

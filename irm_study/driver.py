@@ -6,7 +6,6 @@ before it alone, so that an interrupted study equals an uninterrupted one.
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,13 +15,12 @@ from typing import Any, NamedTuple, Protocol
 import pandas as pd
 
 from irm_study import records
-from irm_study.config import ConfigError, RunConfig, StudySpec, TrainSpec
+from irm_study.config import ConfigError, RunConfig, StudySpec, TrainSpec, run_digest
+from irm_study.confirmation import choices, draws, fresh_seeds, neighbours
 from irm_study.curves import Curves
 from irm_study.execution import Batch, ExecutionError, Workers, log, split
 from irm_study.search import Asked, StorageLost, open_search
 
-FRESH_SEEDS_FROM = 1000
-"""Confirmation takes its seeds from here on, leaving out any that the search names."""
 AHEAD = 2
 """How many trials are asked for each that the workers can train at once."""
 PATIENCE = 600
@@ -53,6 +51,9 @@ class Watcher(Protocol):
         """before: the stage's runs that are in the table already. later: runs that another stage will ask for."""
 
     def runs_finished(self, rows: Sequence[Mapping[str, Any]]) -> None: ...
+    def runs_spared(self, count: int) -> None:
+        """Of those that begin() told, for a trial that was pruned."""
+
     def trial_finished(self, trial: int, value: float, best: float) -> None: ...
 
 
@@ -105,7 +106,8 @@ class Driver:
         """
         seeds, jobs, search = self.spec.study.seed_list, self.settings.jobs, self.search
         group = GRID_GROUP if search.points is not None else 1
-        window = max(group, -(-jobs // len(seeds))) * (AHEAD if jobs > 1 else 1)
+        first = seeds[: self.spec.study.looks[0]]
+        window = max(group, -(-jobs // len(first))) * (AHEAD if jobs > 1 else 1)
         before = [row for row in self.scored.values() if row["stage"] == "search"]
         later = self.spec.confirm.top * self.spec.confirm.seeds
         best = search.best_value if search.finished else None
@@ -114,26 +116,43 @@ class Driver:
         while search.finished < search.budget:
             while len(asked) <= window - group and search.finished + len(asked) < search.budget:
                 fresh = [search.ask() for _ in range(min(group, search.budget - search.finished - len(asked)))]
-                self._submit_trials(workers, fresh)
+                self._submit_trials(workers, fresh, first)
                 asked += fresh
-            while not self._is_trained(asked[0].digest, seeds):
-                self._collect(workers)
-            self._tell(asked.pop(0))
+            self._race(workers, asked[0])
+            asked.pop(0)
 
-    def _submit_trials(self, workers: Workers, asked: Sequence[Asked]) -> None:
+    def _race(self, workers: Workers, asked: Asked) -> None:
+        """Train a trial wave by wave until it is complete, or loses to the best trial so far.
+
+        Trials behind it in the window have their first wave trained meanwhile; they are judged when they are the first.
+        """
+        seeds, seen = self.spec.study.seed_list, 0
+        for look in self.spec.study.looks:
+            if seen:
+                self._submit_trials(workers, [asked], seeds[seen:look])
+            seen = look
+            while not self._is_trained(asked.digest, seeds[:seen]):
+                self._collect(workers)
+            runs = [self.scored[asked.digest, seed] for seed in seeds[:seen]]
+            if seen < len(seeds) and self.search.is_losing([run["score"] for run in runs]):
+                break
+        self._tell(asked, pd.DataFrame(runs), pruned=seen < len(seeds))
+        self.watcher.runs_spared(len(seeds) - seen)
+
+    def _submit_trials(self, workers: Workers, asked: Sequence[Asked], seeds: Sequence[int]) -> None:
         """A batch for every job: of the seeds first, of the trials where there are more jobs than seeds."""
-        parts = split(self.spec.study.seed_list, self.settings.jobs)
+        parts = split(seeds, self.settings.jobs)
         for trials in split(asked, -(-self.settings.jobs // len(parts))):
             for seeds in parts:
                 wanted = [Wanted(each.number, each.config, each.digest, seed) for each in trials for seed in seeds]
                 self._submit(workers, "search", wanted)
 
-    def _tell(self, asked: Asked) -> None:
-        runs = pd.DataFrame([self.scored[asked.digest, seed] for seed in self.spec.study.seed_list])
+    def _tell(self, asked: Asked, runs: pd.DataFrame, pruned: bool) -> None:
         value = records.aggregate(runs, self.spec)
         shown = ["seed", "failure_mode", "score", "train_accuracy_min", "test_accuracy"]
         seeds = records.finite(runs[shown].to_dict("records"))
-        self.search.tell(asked, value, {"failure_modes": records.mode_counts(runs), "seeds": seeds})
+        attributes = {"failure_modes": records.mode_counts(runs), "seeds": seeds}
+        self.search.tell(asked, value, attributes, runs["score"].tolist(), pruned)
         self.watcher.trial_finished(asked.number, value, self.search.best_value)
 
     def _reopen(self, error: StorageLost) -> None:
@@ -158,21 +177,55 @@ class Driver:
     # Confirmation
 
     def confirm(self, workers: Workers) -> None:
-        """Train the best configurations on seeds that the search never saw."""
-        trials = self.search.trials(self._judged())
-        chosen = records.best_trials(trials, self.spec.confirm.top)
+        """Train the best configurations on seeds that the search never saw; then, where the study asks for it, what
+        other criteria would have chosen, and the winner's neighbours and draws."""
+        judged, asked = self._judged(), self.spec.confirm
+        trials = self.search.trials(judged)
+        chosen = records.best_trials(trials, asked.top)
         seeds = fresh_seeds(self.spec)
-        wanted = []
-        for trial, digest in zip(chosen["trial"], chosen["digest"], strict=True):
-            row = next(row for (known, _), row in self.scored.items() if known == digest)
-            wanted += [Wanted(int(trial), records.config_of(row), digest, seed) for seed in seeds]
-        missing = [run for run in wanted if run.key not in self.scored]
+        configs = {row["digest"]: records.config_of(row) for row in self.scored.values()}
+
+        def on_fresh_seeds(table: pd.DataFrame) -> list[Wanted]:
+            pairs = zip(table["trial"], table["digest"], strict=True)
+            return [Wanted(int(trial), configs[digest], digest, seed) for trial, digest in pairs for seed in seeds]
+
+        self._train(workers, "confirm", on_fresh_seeds(chosen))
+        if asked.criteria:
+            others = choices(trials, judged, self.spec).drop_duplicates("digest")
+            self._train(workers, "criterion", on_fresh_seeds(others[~others["digest"].isin(chosen["digest"])]))
+        confirmed = records.confirmed(self._judged(), self.spec)
+        if confirmed.empty:
+            return
+        winner, config = int(confirmed["trial"].iloc[0]), configs[confirmed["digest"].iloc[0]]
+
+        def of_winner(changed: RunConfig, seed: int) -> Wanted:
+            return Wanted(winner, changed, run_digest(self.spec.digits, self.spec.environments, changed), seed)
+
+        if asked.neighbours:
+            near = neighbours(self.spec, config)
+            self._train(workers, "neighbour", [of_winner(each.config, seed) for each in near for seed in seeds])
+        if asked.draws:
+            crossed = draws(self.spec, config)
+            self._train(workers, "draws", [of_winner(changed, seed) for seed, _, changed in crossed])
+
+    def _train(self, workers: Workers, stage: str, wanted: Sequence[Wanted]) -> None:
+        """Have runs of one stage trained, those that are not in the table."""
         before = [self.scored[run.key] for run in wanted if run.key in self.scored]
-        self.watcher.begin("confirm", len(chosen), len(wanted), before)
-        for part in parts_of(missing, self.settings.jobs):
-            self._submit(workers, "confirm", part)
+        self.watcher.begin(stage, len({run.digest for run in wanted}), len(wanted), before)
+        self._take_over(stage, wanted)
+        for part in parts_of([run for run in wanted if run.key not in self.scored], self.settings.jobs):
+            self._submit(workers, stage, part)
         while workers.pending:
             self._collect(workers)
+
+    def _take_over(self, stage: str, wanted: Sequence[Wanted]) -> None:
+        """Runs that an earlier command trained for a lesser stage are this one's now."""
+        rank = records.STAGES.index
+        taken = [run for run in wanted if run.key in self.scored and rank(self.scored[run.key]["stage"]) > rank(stage)]
+        if taken:
+            records.restage(self.folder, stage, {run.key: run.trial for run in taken}, self.spec.environments)
+            for run in taken:
+                self.scored[run.key] |= {"stage": stage, "trial": run.trial}
 
     # Both
 
@@ -219,12 +272,6 @@ def stored_runs(folder: Path, spec: StudySpec) -> pd.DataFrame:
     """`StudyRecord.runs` of a folder, judged anew."""
     stored = records.read_parts(folder, spec.environments)
     return records.judged_runs(stored, spec.name, spec.environments, spec.study.criterion)
-
-
-def fresh_seeds(spec: StudySpec) -> list[int]:
-    searched = set(spec.study.seed_list)
-    unseen = (seed for seed in itertools.count(FRESH_SEEDS_FROM) if seed not in searched)
-    return list(itertools.islice(unseen, spec.confirm.seeds))
 
 
 def parts_of(wanted: Sequence[Wanted], jobs: int) -> list[Sequence[Wanted]]:

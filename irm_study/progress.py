@@ -15,7 +15,14 @@ from rich.text import Text
 
 from irm_study.failures import FAILURE_MODES
 
-STAGES = {"search": "search", "confirm": "confirmation", "train": "training"}
+STAGES = {
+    "search": "search",
+    "confirm": "confirmation",
+    "criterion": "other criteria's choices",
+    "neighbour": "neighbourhood",
+    "draws": "draws of data and of initialisations",
+    "train": "training",
+}
 LINE_EVERY = 10.0
 """Seconds between plain lines, at least."""
 
@@ -82,6 +89,11 @@ class Display:
             self.bar.update(task, completed=self.runs_done)
         if self.runs_done == self.runs or time.monotonic() - self.last_line > LINE_EVERY:
             self._line(self._state())
+
+    def runs_spared(self, count: int) -> None:
+        self.runs -= count
+        for task in self.bar.task_ids:
+            self.bar.update(task, total=self.runs)
 
     def trial_finished(self, trial: int, value: float, best: float) -> None:
         self.trials_done = trial + 1

@@ -26,7 +26,8 @@ from irm_study.curves import PROBES, QUANTITIES, Curves, curve_columns, curves_f
 from irm_study.failures import FAILURE_MODES, diagnose
 from irm_study.statistics import success_rate
 
-STAGES = ("search", "confirm", "train")
+STAGES = ("search", "confirm", "criterion", "neighbour", "draws", "train")
+"""Why a run was trained. Of a run that is stored twice, the stage that comes first here is its own."""
 JUDGED = (
     "failure_mode", "failure_since", "failure_mode_train", "failure_mode_validation",
     "score", "train_accuracy", "train_accuracy_min", "test_accuracy",
@@ -122,11 +123,18 @@ def read_parts(folder: Path, environments: EnvironmentSpec) -> pd.DataFrame:
             raise ConfigError(f"{path}: not a readable part of the table of runs: {error}") from None
     table = pa.concat_tables(tables) if tables else wanted.empty_table()
     runs = table.to_pandas(integer_object_nulls=True)
-    runs = runs.drop_duplicates(["digest", "seed"])
     order = runs["stage"].map(STAGES.index)
-    return runs.assign(_order=order).sort_values(["_order", "trial", "seed"], kind="stable").drop(
-        columns="_order"
-    ).reset_index(drop=True)  # fmt: skip
+    runs = runs.assign(_order=order).sort_values(["_order", "trial", "seed"], kind="stable").drop(columns="_order")
+    return runs.drop_duplicates(["digest", "seed"]).reset_index(drop=True)
+
+
+def restage(folder: Path, stage: str, trials: Mapping[tuple[str, int], int], environments: EnvironmentSpec) -> None:
+    """Give stored runs to a stage that comes before their own. trials: by (digest, seed), the trial they belong to."""
+    stored = read_parts(folder, environments)
+    rows = [row for row in stored.to_dict("records") if (row["digest"], row["seed"]) in trials]
+    write_part(
+        folder, [row | {"stage": stage, "trial": trials[row["digest"], row["seed"]]} for row in rows], environments
+    )
 
 
 # Judgements
@@ -174,13 +182,15 @@ def trials_from_runs(runs: pd.DataFrame, spec: StudySpec) -> pd.DataFrame:
     wanted = set(spec.study.seed_list)
     rows = []
     for trial, group in runs[runs["stage"] == "search"].groupby("trial", sort=True):
-        complete = wanted <= set(group["seed"])
+        have = set(group["seed"])
+        pruned = any(have == set(spec.study.seed_list[:look]) for look in spec.study.looks[:-1])
+        state = "complete" if wanted <= have else "pruned" if pruned else "running"
         rows.append(
             {
                 "trial": trial,
                 "digest": group["digest"].iloc[0],
-                "state": "complete" if complete else "running",
-                "value": aggregate(group, spec) if complete else float("nan"),
+                "state": state,
+                "value": float("nan") if state == "running" else aggregate(group, spec),
                 **{key: group[key].iloc[0] for key in spec.search},
             }
         )
@@ -198,24 +208,35 @@ def best_trials(trials: pd.DataFrame, count: int) -> pd.DataFrame:
     return complete.sort_values("value", ascending=False, kind="stable").head(count)
 
 
+def confirmed(runs: pd.DataFrame, spec: StudySpec) -> pd.DataFrame:
+    """Confirmed configurations, best first by the objective on fresh seeds: trial, digest, value."""
+    if "stage" not in runs or not (runs["stage"] == "confirm").any():
+        return pd.DataFrame(columns=["trial", "digest", "value"])
+    groups = runs[runs["stage"] == "confirm"].groupby("digest", sort=False)
+    rows = [(group["trial"].iloc[0], digest, aggregate(group, spec)) for digest, group in groups]
+    table = pd.DataFrame(rows, columns=["trial", "digest", "value"])
+    return table.sort_values(["value", "trial"], ascending=[False, True], kind="stable", ignore_index=True)
+
+
 def confirmed_table(record: StudyRecord) -> list[dict[str, Any]]:
     """Each confirmed configuration on its fresh seeds, the best first."""
     rows = []
-    confirm = record.runs[record.runs["stage"] == "confirm"]
-    for digest, group in confirm.groupby("digest", sort=False):
-        trial = int(group["trial"].iloc[0])
+    for trial, digest, value in confirmed(record.runs, record.spec).itertuples(index=False):
+        group = record.runs[(record.runs["stage"] == "confirm") & (record.runs["digest"] == digest)]
         searched = record.trials[record.trials["digest"] == digest]
+        told = over_seeds(group)
         rows.append(
             {
-                "trial": trial,
+                "trial": int(trial),
                 "digest": digest,
+                "stable": told["low"] > record.spec.confirm.target,
                 "parameters": {key: plain(group[key].iloc[0]) for key in record.spec.search},
-                "value": aggregate(group, record.spec),
+                "value": float(value),
                 "search_value": float(searched["value"].iloc[0]) if len(searched) else None,
-                **over_seeds(group),
+                **told,
             }
         )
-    return sorted(rows, key=lambda row: (-row["value"], row["trial"]))
+    return rows
 
 
 def over_seeds(runs: pd.DataFrame) -> dict[str, Any]:

@@ -22,6 +22,7 @@ import optuna
 import pandas as pd
 import sqlalchemy
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.pruners import WilcoxonPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import InMemoryStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -109,6 +110,9 @@ class Search:
         self.memory = optuna.create_study(storage=self.memory_storage, direction="maximize")
         self.values: dict[int, float] = {}
         """Of the finished trials, by their places."""
+        self.pruned: set[int] = set()
+        self.scores: dict[int, Sequence[float]] = {}
+        """Each complete trial's scores, seed by seed, by its place; where trials race."""
         self.numbers: set[int] = set()
         self.first_free = 0
         stored = self.storage.get_all_trials(self.study_id, deepcopy=False, states=tuple(STATES))
@@ -131,7 +135,8 @@ class Search:
 
     @property
     def best_value(self) -> float:
-        return max(self.values.values())
+        """Of the complete trials: a pruned one's value is of a part of its seeds."""
+        return max(value for place, value in self.values.items() if place not in self.pruned)
 
     def ask(self) -> Asked:
         """A trial to be trained: one that was interrupted, else a new one, in the storage before it is returned."""
@@ -153,14 +158,37 @@ class Search:
         self.first_free = number + 1
         return Asked(number, config, digest, key, trial.number)
 
-    def tell(self, asked: Asked, value: float, attributes: Mapping[str, Any]) -> None:
-        """attributes: of the trial, for any Optuna tool to show."""
+    def tell(
+        self, asked: Asked, value: float, attributes: Mapping[str, Any], scores: Sequence[float], pruned: bool = False
+    ) -> None:
+        """attributes: of the trial, for any Optuna tool to show. scores: seed by seed. pruned: it lost, and `value` is
+        of the seeds that it had; the sampler learns from it all the same."""
         with storage_answers(self.where):
             for name, attribute in attributes.items():
                 self.storage.set_trial_user_attr(asked.key, name, attribute)
-            self.storage.set_trial_state_values(asked.key, TrialState.COMPLETE, [value])
+            for seed, score in enumerate(scores if self.races else ()):
+                self.storage.set_trial_intermediate_value(asked.key, seed, score)
+            state = TrialState.PRUNED if pruned else TrialState.COMPLETE
+            self.storage.set_trial_state_values(asked.key, state, [value])
         self.memory.tell(asked.place, value)
-        self.values[asked.place] = value
+        self._finish(asked.place, value, scores, pruned)
+
+    def is_losing(self, scores: Sequence[float]) -> bool:
+        """Whether Wilcoxon's test finds a trial's scores, on its first seeds, below the best trial's on the same."""
+        if not self.scores:
+            return False
+        best = max(self.scores, key=lambda place: self.values[place])
+        race = optuna.create_study(direction="maximize")
+        race.add_trial(create_trial(value=self.values[best], intermediate_values=dict(enumerate(self.scores[best]))))
+        running = create_trial(state=TrialState.RUNNING, intermediate_values=dict(enumerate(scores)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            pruner = WilcoxonPruner(p_threshold=self.spec.study.prune_below)
+        return pruner.prune(race, running)
+
+    @property
+    def races(self) -> bool:
+        return len(self.spec.study.looks) > 1
 
     def trials(self, runs: pd.DataFrame) -> pd.DataFrame:
         """`StudyRecord.trials`: trials as Optuna knows them, their values from the runs."""
@@ -175,7 +203,7 @@ class Search:
                 {
                     "trial": trial.user_attrs["trial"],
                     "digest": digest,
-                    "state": STATES[trial.state],
+                    "state": "pruned" if trial.number in self.pruned else STATES[trial.state],
                     "value": values.get(digest, float("nan")) if trial.state in FINISHED else float("nan"),
                     **trial.params,
                 }
@@ -220,7 +248,8 @@ class Search:
         self.numbers.add(number)
         self.memory.add_trial(
             create_trial(
-                state=trial.state,
+                # A pruned trial is a finished one to the sampler, which would rank it below all others otherwise.
+                state=TrialState.COMPLETE if trial.state is TrialState.PRUNED else trial.state,
                 value=trial.value,
                 params=trial.params,
                 distributions=trial.distributions,
@@ -228,10 +257,18 @@ class Search:
             )
         )
         if trial.state in FINISHED:
-            self.values[place] = trial.value
+            scores = [score for _, score in sorted(trial.intermediate_values.items())]
+            self._finish(place, trial.value, scores, trial.state is TrialState.PRUNED)
         else:
             config = self.spec.configure(trial.params)
             self.interrupted.append(Asked(number, config, digest, trial._trial_id, place))
+
+    def _finish(self, place: int, value: float, scores: Sequence[float], pruned: bool) -> None:
+        self.values[place] = value
+        if pruned:
+            self.pruned.add(place)
+        elif self.races:
+            self.scores[place] = scores
 
 
 def open_search(spec: StudySpec, folder: Path, storage: str | None) -> Search:

@@ -30,7 +30,7 @@ PROBED_LEAST, PROBED_MOST = 100, 2500
 """Training examples of each environment on which the probes are measured."""
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 """Adam's, as torch's defaults."""
-BEFORE_ANNEAL = ("initial_weight", "learning_rate", "l2_weight")
+BEFORE_ANNEAL = ("initial_weight", "learning_rate", "l2_weight", "initial_seed")
 """Hyperparameters that matter from the first epoch and may differ between runs that train side by side, as may
 FROM_ANNEAL. All others shape the program."""
 
@@ -180,7 +180,10 @@ class Trainer:
 
     def start(self, runs: list[int]) -> Lanes:
         network = network_for(self.config, self.data)
-        parameters = network.initial([self.seeds[run] for run in runs])
+        initial = [self.configs[run].initial_seed for run in runs]
+        parameters = network.initial(
+            [self.seeds[run] if seed is None else seed for run, seed in zip(runs, initial, strict=True)]
+        )
         zeros = torch.zeros_like(parameters)
         count = len(runs)
         return Lanes(

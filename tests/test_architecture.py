@@ -22,6 +22,7 @@ ROWS = [
     {"environments", "models", "penalties", "ramps", "failures", "locks", "cluster"},
     {"networks", "criteria", "stopping"},
     {"training", "records"},
+    {"confirmation"},
     {"execution", "search", "tables", "drawing"},
     {"driver", "figures", "comparison_figures", "benchmark"},
     {"study", "findings", "progress"},

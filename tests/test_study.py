@@ -24,7 +24,8 @@ from joblib.externals.loky import reusable_executor
 
 from irm_study import digits, driver, execution, study
 from irm_study.config import ConfigError, StudySpec, TrainSpec, read_train, run_digest, study_digest, study_toml
-from irm_study.driver import Settings, fresh_seeds
+from irm_study.confirmation import fresh_seeds
+from irm_study.driver import Settings
 from irm_study.execution import Batch, ExecutionError, Workers
 from irm_study.locks import holder_of, locked
 from irm_study.study import confirm_study, kinds, load_study, run_study, train_runs
@@ -59,6 +60,9 @@ class Silent:
         pass
 
     def runs_finished(self, rows):
+        pass
+
+    def runs_spared(self, count):
         pass
 
     def trial_finished(self, trial, value, best):
