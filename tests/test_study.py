@@ -136,10 +136,10 @@ def complete_trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
 
 
 def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Bytes and time of the last change of every file."""
+    """Bytes and time of the last change of every file, but for those that SQLite keeps while somebody reads."""
     return {
         str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
-        for path in folder.rglob("*") if path.is_file()
+        for path in folder.rglob("*") if path.is_file() and not path.name.startswith("study.db-")
     }  # fmt: skip
 
 
