@@ -54,28 +54,29 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON."
 Folder = Annotated[Path, typer.Argument(help="A study's folder, as 'run' made it.", show_default=False)]
 
 
-def shipped_names(searching: bool) -> Callable[[str], list[str]]:
-    """Completes the names of shipped studies: those that search, for 'run', or single configurations, for 'train'."""
+def shipped_names(command: str) -> Callable[[str], list[str]]:
+    """Completes the names of shipped files: studies for 'run', single configurations for 'train', …"""
 
     def complete(incomplete: str) -> list[str]:
-        files = sorted(_shipped().items())
-        return [
-            name for name, path in files
-            if name.startswith(incomplete) and ("[search]" in path.read_text()) == searching
-        ]  # fmt: skip
+        return [name for name, path in sorted(_shipped().items()) if name.startswith(incomplete) and takes(path)]
+
+    def takes(path: Path) -> bool:
+        lines = path.read_text().splitlines()
+        tables = {line[1:].partition("]")[0].partition(".")[0] for line in lines if line.startswith("[")}
+        return command == ("run" if "search" in tables else "calibrate" if "ways" in tables else "train")
 
     return complete
 
 
 Study = Annotated[
-    str, typer.Argument(help="A study file, or the name of a shipped study.", autocompletion=shipped_names(True))
+    str, typer.Argument(help="A study file, or the name of a shipped study.", autocompletion=shipped_names("run"))
 ]
 Config = Annotated[
     str,
     typer.Argument(
         # Square brackets are markup to the help's printer, but for the backslash.
         help="A file with \\[environments] and \\[run], as a study's best.toml is, or the name of a shipped one.",
-        autocompletion=shipped_names(False),
+        autocompletion=shipped_names("train"),
         show_default=False,
     ),
 ]
@@ -265,7 +266,12 @@ def compare(
 
 @app.command()
 def calibrate(
-    file: Annotated[str, typer.Argument(help="A calibration file, or the name of a shipped one.")] = "calibration",
+    file: Annotated[
+        str,
+        typer.Argument(
+            help="A calibration file, or the name of a shipped one.", autocompletion=shipped_names("calibrate")
+        ),
+    ] = "calibration",
     out: Out = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds of each way: 0, 1, …")] = 20,
     jobs: Jobs = None,

@@ -149,10 +149,7 @@ class Driver:
 
     def _tell(self, asked: Asked, runs: pd.DataFrame, pruned: bool) -> None:
         value = records.aggregate(runs, self.spec)
-        shown = ["seed", "failure_mode", "score", "train_accuracy_min", "test_accuracy"]
-        seeds = records.finite(runs[shown].to_dict("records"))
-        attributes = {"failure_modes": records.mode_counts(runs), "seeds": seeds}
-        self.search.tell(asked, value, attributes, runs["score"].tolist(), pruned)
+        self.search.tell(asked, value, records.trial_attributes(runs), runs["score"].tolist(), pruned)
         self.watcher.trial_finished(asked.number, value, self.search.best_value)
 
     def _reopen(self, error: StorageLost) -> None:

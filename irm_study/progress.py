@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import sys
 import time
 from collections import Counter
@@ -135,6 +136,10 @@ class Display:
         return Group(*lines)
 
 
+FEWEST_MARKS = 6
+"""Through which a line tells the pace."""
+
+
 class Work:
     """How long the rest takes, from what the finished runs took: in epochs, since many runs end early.
 
@@ -171,10 +176,12 @@ class Work:
         latest, trained = self.marks[-1]
         if not trained:
             return None
-        # The later half tells more of what follows: other work may have come to the machine, or left it.
-        since, before = next(mark for mark in reversed(self.marks) if mark[1] <= trained / 2)
-        epochs = runs * self._expected(self.stage) + later * self._expected("confirm")
-        seconds = epochs * (latest - since) / (trained - before)
+        # The later half tells more of what follows: other work may have come to the machine, or left it. A line
+        # through it, as workers that finish one soon after the other would be counted in or out at its ends.
+        first = max(place for place, (_, epochs) in enumerate(self.marks) if epochs <= trained / 2)
+        times, epochs = zip(*self.marks[min(first, max(0, len(self.marks) - FEWEST_MARKS)) :], strict=True)
+        pace = max(0.0, statistics.linear_regression(epochs, times).slope)
+        seconds = pace * (runs * self._expected(self.stage) + later * self._expected("confirm"))
         return max(0.0, seconds - (self.clock() - latest))
 
     def _expected(self, stage: str) -> float:

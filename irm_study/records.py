@@ -258,6 +258,24 @@ def over_seeds(runs: pd.DataFrame) -> dict[str, Any]:
     }
 
 
+def trial_attributes(runs: pd.DataFrame) -> dict[str, Any]:
+    """One trial's runs as attributes that a person reads in any Optuna tool; accuracies are means over the seeds."""
+    told = over_seeds(runs)
+    return finite(
+        {
+            "failure_modes": ", ".join(f"{mode} {count}" for mode, count in told["failure_modes"].items()),
+            "in_zone": f"{told['successes']} of {told['seeds']}",
+            "train_accuracy": round(told["train_accuracy"], 4),
+            "test_accuracy": round(told["test_accuracy"], 4),
+            "seeds": [
+                f"{row.seed}: {row.failure_mode}, score {row.score:.3f}, train {row.train_accuracy:.3f}, "
+                f"test {row.test_accuracy:.3f}"
+                for row in runs.itertuples()
+            ],
+        }
+    )
+
+
 def mode_counts(runs: pd.DataFrame) -> dict[str, int]:
     """Runs by failure mode, in the modes' order, without those that did not occur."""
     counts = runs["failure_mode"].value_counts()

@@ -294,6 +294,9 @@ def open_search(spec: StudySpec, folder: Path, storage: str | None) -> Search:
         digest, stored = study_digest(spec), opened.get_study_user_attrs(study_id).get("digest")
         if stored is None:
             opened.set_study_user_attr(study_id, "digest", digest)
+            # As Study.set_metric_names does, which warns of being experimental.
+            named = f"{spec.study.criterion}, {spec.study.aggregate}"
+            opened.set_study_system_attr(study_id, "study:metric_names", [named])
         if stored in (None, digest):
             return Search(spec, where, opened, study_id, held)
     except ConfigError:

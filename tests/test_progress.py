@@ -66,10 +66,17 @@ def test_what_a_sampler_learns_counts_and_a_confirmation_goes_by_its_own_runs():
 
 def test_a_machine_that_has_become_slower_is_taken_as_it_is_now():
     work, clock = watched([[(100, 0.5)]] * 4)
-    for _ in range(4):
+    for _ in range(8):
         clock.now += 30
         work.finished([row(100)])
     assert work.left(2, 0) == pytest.approx(2 * 30)
+
+
+def test_a_worker_that_finishes_just_after_another_does_not_end_the_wait():
+    work, clock = watched([[(100, 0.5)]] * 2)
+    clock.now += 0.1
+    work.finished([row(100)])
+    assert 5 < work.left(1, 0) < 10
 
 
 def test_time_passes_between_two_batches():

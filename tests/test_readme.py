@@ -6,9 +6,10 @@ import re
 import tomllib
 from pathlib import Path
 
-import irm_study
+from irm_study import records
 from irm_study.config import ConfirmSection, EnvironmentSpec, RunConfig, StudySection, StudySpec
 from irm_study.study import kinds
+from tests.synthetic import stored, study_record
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -23,9 +24,19 @@ def test_ci_runs_the_readmes_test_command():
     assert command in (ROOT / ".ci" / "run").read_text().splitlines()
 
 
-def test_what_a_notebook_imports_is_there():
-    names = re.search(r"from irm_study import (.*)", blocks("python")[0])[1].split(", ")
-    assert all(getattr(irm_study, name) for name in names)
+def test_the_examples_for_a_notebook_run_one_after_the_other(tmp_path, monkeypatch):
+    record = study_record(tmp_path / "reports" / "quickstart", trials=3)
+    records.write_runs_csv(stored(record), record.runs)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in blocks("python"):
+        exec(block, names)
+    assert len(names["record"].runs) == len(names["runs"]) == len(names["curves"]) == len(record.runs)
+    assert names["long"].groupby(["digest", "seed"]).size().tolist() == [
+        len(curve) for curve in record.runs.sort_values(["digest", "seed"])["curve_epoch"]
+    ]
+    assert (tmp_path / "seeds.pdf").read_bytes().startswith(b"%PDF")
+    assert len(names["fresh"]) == 2 * 8
 
 
 def test_the_example_of_a_study_file_is_a_study():
@@ -43,9 +54,11 @@ def test_the_table_of_keys_has_every_key_and_every_name_of_every_kind():
 
 
 def test_every_shipped_study_reads_and_is_named_in_the_readme():
-    from irm_study.config import read_study, read_train
+    from irm_study.config import read_calibration, read_study, read_train
 
     for path in (ROOT / "studies").glob("*.toml"):
-        read = read_study if "search" in tomllib.loads(path.read_text()) else read_train
-        assert read(path, kinds()).name == path.stem
+        tables = tomllib.loads(path.read_text())
+        read = read_study if "search" in tables else read_calibration if "ways" in tables else read_train
+        told = read(path, kinds())
+        assert (told[0] if "ways" in tables else told.name) == path.stem
         assert f"`{path.stem}`" in README, path.stem
