@@ -111,7 +111,8 @@ class Driver:
         before = [row for row in self.scored.values() if row["stage"] == "search"]
         later = self.spec.confirm.top * self.spec.confirm.seeds
         best = search.best_value if search.finished else None
-        self.watcher.begin("search", search.budget, search.budget * len(seeds), before, later, best)
+        spared = sum((digest, seed) not in self.scored for digest in search.pruned_digests for seed in seeds)
+        self.watcher.begin("search", search.budget, search.budget * len(seeds) - spared, before, later, best)
         asked: list[Asked] = []
         while search.finished < search.budget:
             while len(asked) <= window - group and search.finished + len(asked) < search.budget:

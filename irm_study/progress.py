@@ -36,7 +36,7 @@ class Display:
         self.quiet = quiet
         self.live: Live | None = None
         self.stage, self.trials, self.trials_done = "", 0, 0
-        self.runs, self.runs_done, self.later = 0, 0, 0
+        self.runs, self.runs_done, self.later, self.spared = 0, 0, 0, 0
         self.modes: Counter[str] = Counter()
         self.best: float | None = None
         self.work = Work()
@@ -70,7 +70,7 @@ class Display:
         done = min(len(before), runs)
         self.stage, self.trials, self.best = stage, trials, best
         self.trials_done = trials * done // runs if runs else 0
-        self.runs, self.runs_done, self.later = runs, done, later
+        self.runs, self.runs_done, self.later, self.spared = runs, done, later, 0
         self.modes = Counter(row["failure_mode"] for row in before)
         self.started = time.monotonic()
         self.work.begin(stage, before)
@@ -93,6 +93,7 @@ class Display:
 
     def runs_spared(self, count: int) -> None:
         self.runs -= count
+        self.spared += count
         for task in self.bar.task_ids:
             self.bar.update(task, total=self.runs)
 
@@ -114,7 +115,9 @@ class Display:
         return "; ".join(parts)
 
     def _left(self) -> str:
-        seconds = self.work.left(self.runs - self.runs_done, self.later)
+        # Racing spares runs of the trials to come as it did of those so far.
+        kept = self.runs_done / max(self.runs_done + self.spared, 1)
+        seconds = self.work.left((self.runs - self.runs_done) * kept, self.later)
         return "" if seconds is None or self.runs_done == self.runs else f"{_duration(seconds)} left"
 
     def _line(self, text: str) -> None:
@@ -171,7 +174,7 @@ class Work:
         self.known[self.stage] += lengths
         self.marks.append((now, self.marks[-1][1] + sum(epochs for _, epochs in lengths)))
 
-    def left(self, runs: int, later: int) -> float | None:
+    def left(self, runs: float, later: int) -> float | None:
         """Seconds until `runs` more of this stage and `later` of a confirmation are done; None before the first."""
         latest, trained = self.marks[-1]
         if not trained:

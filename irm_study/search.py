@@ -138,6 +138,11 @@ class Search:
         """Of the complete trials: a pruned one's value is of a part of its seeds."""
         return max(value for place, value in self.values.items() if place not in self.pruned)
 
+    @property
+    def pruned_digests(self) -> list[str]:
+        trials = self.memory.get_trials(deepcopy=False)
+        return [trial.user_attrs["digest"] for trial in trials if trial.number in self.pruned]
+
     def ask(self) -> Asked:
         """A trial to be trained: one that was interrupted, else a new one, in the storage before it is returned."""
         if self.interrupted:

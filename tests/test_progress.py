@@ -102,6 +102,19 @@ def test_counts_and_best_go_on_after_a_resume(capsys, monkeypatch):
     assert lines[1].startswith("search: 3 of 8 runs; 1 of 4 trials; collapsed 2, invariant 1; best 0.410; ")
 
 
+def test_runs_that_racing_spares_are_not_waited_for(monkeypatch):
+    display = Display(quiet=True)
+    display.work = work = Work(clock := Clock())
+    display.begin("search", 10, 80, [])
+    for _ in range(4):
+        clock.now += 20
+        display.runs_finished([row(100, seconds=10)] * 2)
+        display.runs_spared(6)
+    assert (display.runs_done, display.runs) == (8, 56)
+    assert display._left() == "2 min 00 s left"
+    assert work.left(12, 0) == pytest.approx(120)
+
+
 def test_quiet_says_nothing(capsys):
     with Display(quiet=True) as display:
         display.begin("search", 1, 1, [])
