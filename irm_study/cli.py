@@ -384,7 +384,9 @@ def _insist_on_interrupts() -> Callable[[], None]:
 
     def end() -> None:
         again.cancel()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        # Once interrupted, the process is about to say so and to end: a second Ctrl-C must not cut that short.
+        interrupted = again.ident is not None
+        signal.signal(signal.SIGINT, signal.SIG_IGN if interrupted else signal.default_int_handler)
 
     signal.signal(signal.SIGINT, interrupt)
     return end

@@ -6,6 +6,7 @@ before it alone, so that an interrupted study equals an uninterrupted one.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from irm_study.config import ConfigError, RunConfig, StudySpec, TrainSpec, run_d
 from irm_study.confirmation import choices, draws, fresh_seeds, neighbours
 from irm_study.curves import Curves
 from irm_study.execution import Batch, ExecutionError, Workers, log, split
-from irm_study.search import Asked, StorageLost, open_search
+from irm_study.search import Asked, Search, StorageDamaged, StorageLost, open_search
 
 AHEAD = 2
 """How many trials are asked for each that the workers can train at once."""
@@ -85,9 +86,35 @@ class Driver:
     """Runs that are being trained, likewise: of two trials with one configuration, the second waits for them."""
 
     def __post_init__(self) -> None:
-        for row in stored_runs(self.folder, self.spec).to_dict("records"):
+        self.table = records.runs_table(self.folder, self.spec.environments)
+        for row in stored_runs(self.folder, self.spec, move_aside=True).to_dict("records"):
             self._score(row)
-        self.search = open_search(self.spec, self.folder, self.settings.storage)
+        self.table.adopt()
+        self.search = self._open_search()
+        if not self.search.numbers and self.scored:  # a new storage, or one that was moved aside
+            self._restore()
+
+    def _restore(self) -> None:
+        trials = records.trials_from_runs(self._judged(), self.spec)
+        seeds = self.spec.study.seed_list
+        scores = {
+            digest: [self.scored[digest, seed]["score"] for seed in seeds if (digest, seed) in self.scored]
+            for digest in trials["digest"]
+        }
+        self.search.restore(trials, scores)
+        log.warning("%s: made again from the table of runs: %d trials", self.search.where, len(self.search.numbers))
+
+    def _open_search(self) -> Search:
+        try:
+            return open_search(self.spec, self.folder, self.settings.storage)
+        except StorageDamaged as error:
+            aside = self.folder / f"damaged-{time.time_ns()}-study.db"
+            os.replace(self.folder / "study.db", aside)
+            for rest in ("study.db-wal", "study.db-shm"):
+                if (self.folder / rest).exists():
+                    os.replace(self.folder / rest, aside.with_name(aside.name.replace("study.db", rest)))
+            log.warning("%s; moved to %s", error, aside.name)
+            return open_search(self.spec, self.folder, None)
 
     def run(self, workers: Workers) -> None:
         """Ask, train and tell until the budget is spent; a database server that went away is waited for."""
@@ -113,6 +140,7 @@ class Driver:
         best = search.best_value if search.finished else None
         spared = sum((digest, seed) not in self.scored for digest in search.pruned_digests for seed in seeds)
         self.watcher.begin("search", search.budget, search.budget * len(seeds) - spared, before, later, best)
+        self._train_lost(workers)
         asked: list[Asked] = []
         while search.finished < search.budget:
             while len(asked) <= window - group and search.finished + len(asked) < search.budget:
@@ -139,6 +167,21 @@ class Driver:
                 break
         self._tell(asked, pd.DataFrame(runs), pruned=seen < len(seeds))
         self.watcher.runs_spared(len(seeds) - seen)
+
+    def _train_lost(self, workers: Workers) -> None:
+        """Train again the runs of finished trials that are in the table no more, as after a part was damaged."""
+        seeds = self.spec.study.seed_list
+        lost = [
+            Wanted(number, config, digest, seed)
+            for number, config, digest, seen in self.search.told()
+            for seed in seeds[:seen]
+            if (digest, seed) not in self.scored
+        ]
+        lost = list({run.key: run for run in lost}.values())
+        for part in parts_of(lost, self.settings.jobs):
+            self._submit(workers, "search", part)
+        while any(run.key not in self.scored for run in lost):
+            self._collect(workers)
 
     def _submit_trials(self, workers: Workers, asked: Sequence[Asked], seeds: Sequence[int]) -> None:
         """A batch for every job: of the seeds first, of the trials where there are more jobs than seeds."""
@@ -177,6 +220,7 @@ class Driver:
     def confirm(self, workers: Workers) -> None:
         """Train the best configurations on seeds that the search never saw; then, where the study asks for it, what
         other criteria would have chosen, and the winner's neighbours and draws."""
+        self._train_lost(workers)
         judged, asked = self._judged(), self.spec.confirm
         trials = self.search.trials(judged)
         chosen = records.best_trials(trials, asked.top)
@@ -238,7 +282,7 @@ class Driver:
         """Write and judge the batches that are finished."""
         for batch, curves in workers.finished():
             rows = rows_of(batch, curves)
-            records.write_part(self.folder, rows, self.spec.environments)
+            self.table.add(rows)
             judged = [
                 {"study": self.spec.name, **row}
                 | records.judge(config, each, self.spec.environments, self.spec.study.criterion)
@@ -266,9 +310,9 @@ class Driver:
         self.search.close()
 
 
-def stored_runs(folder: Path, spec: StudySpec) -> pd.DataFrame:
+def stored_runs(folder: Path, spec: StudySpec, move_aside: bool = False) -> pd.DataFrame:
     """`StudyRecord.runs` of a folder, judged anew."""
-    stored = records.read_parts(folder, spec.environments)
+    stored = records.read_parts(folder, spec.environments, move_aside)
     return records.judged_runs(stored, spec.name, spec.environments, spec.study.criterion)
 
 

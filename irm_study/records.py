@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +17,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from irm_study.config import ConfigError, EnvironmentSpec, RunConfig, StudySpec
+from irm_study import parts
+from irm_study.config import EnvironmentSpec, RunConfig, StudySpec
 from irm_study.criteria import AGGREGATES, CRITERIA, criteria_for, score
 from irm_study.curves import PROBES, QUANTITIES, Curves, curve_columns, curves_from_row
 from irm_study.failures import FAILURE_MODES, diagnose
+from irm_study.parts import Parts
 from irm_study.statistics import success_rate
 
 STAGES = ("search", "confirm", "criterion", "neighbour", "draws", "train")
@@ -101,27 +101,22 @@ def schema(environments: EnvironmentSpec) -> pa.Schema:
     )
 
 
+def runs_table(folder: Path, environments: EnvironmentSpec) -> Parts:
+    """The table of runs in a folder, for its driver to add to."""
+    return Parts(folder / "runs", schema(environments))
+
+
 def write_part(folder: Path, rows: Sequence[Mapping[str, Any]], environments: EnvironmentSpec) -> Path:
     """Add rows to the table of runs: they are there whole, or not at all."""
-    parts = folder / "runs"
-    parts.mkdir(parents=True, exist_ok=True)
-    path = parts / f"part-{uuid.uuid4().hex}.parquet"
-    partial = path.with_suffix(".partial")
-    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema(environments)), partial)
-    os.replace(partial, path)
-    return path
+    return runs_table(folder, environments).add(list(rows))
 
 
-def read_parts(folder: Path, environments: EnvironmentSpec) -> pd.DataFrame:
-    """The stored table, a row per (digest, seed), in the order of stage, trial and seed."""
-    wanted = schema(environments)
-    tables = []
-    for path in sorted((folder / "runs").glob("part-*.parquet")):
-        try:
-            tables.append(pq.read_table(path, schema=wanted))
-        except (pa.ArrowException, OSError) as error:
-            raise ConfigError(f"{path}: not a readable part of the table of runs: {error}") from None
-    table = pa.concat_tables(tables) if tables else wanted.empty_table()
+def read_parts(folder: Path, environments: EnvironmentSpec, move_aside: bool = False) -> pd.DataFrame:
+    """The stored table, a row per (digest, seed), in the order of stage, trial and seed.
+
+    move_aside: for the folder's driver, who trains again what a damaged part held.
+    """
+    table = parts.read(folder / "runs", schema(environments), move_aside)
     runs = table.to_pandas(integer_object_nulls=True)
     order = runs["stage"].map(STAGES.index)
     runs = runs.assign(_order=order).sort_values(["_order", "trial", "seed"], kind="stable").drop(columns="_order")

@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import heapq
 import itertools
+import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -52,6 +53,10 @@ STORAGE_ERRORS = (SQLAlchemyError, ImportError, ValueError, RuntimeError, optuna
 
 class StorageLost(RuntimeError):
     """The storage does not answer any more."""
+
+
+class StorageDamaged(ConfigError):
+    """The folder's own storage is no database any more."""
 
 
 class Asked(NamedTuple):
@@ -163,6 +168,12 @@ class Search:
         self.first_free = number + 1
         return Asked(number, config, digest, key, trial.number)
 
+    def told(self) -> Iterator[tuple[int, RunConfig, str, int | None]]:
+        """Number, configuration and digest of every finished trial, and how many of the seeds it had; None: all."""
+        for trial in self.memory.get_trials(deepcopy=False, states=FINISHED):
+            known = trial.user_attrs
+            yield known["trial"], self.spec.configure(trial.params), known["digest"], known.get("seen")
+
     def tell(
         self, asked: Asked, value: float, attributes: Mapping[str, Any], scores: Sequence[float], pruned: bool = False
     ) -> None:
@@ -194,6 +205,23 @@ class Search:
     @property
     def races(self) -> bool:
         return len(self.spec.study.looks) > 1
+
+    def restore(self, trials: pd.DataFrame, scores: Mapping[str, Sequence[float]]) -> None:
+        """Trials, as `records.trials_from_runs` tells them, into a storage that has none. scores: of each digest,
+        seed by seed."""
+        states = {name: state for state, name in STATES.items()}
+        for row in trials.to_dict("records"):
+            trial = create_trial(
+                state=states[row["state"]],
+                value=row["value"] if states[row["state"]] in FINISHED else None,
+                params={key: records.plain(row[key]) for key in self.spec.search},
+                distributions=self.distributions,
+                intermediate_values=dict(enumerate(scores[row["digest"]])) if self.races else None,
+                user_attrs={"trial": int(row["trial"]), "digest": row["digest"]},
+            )
+            with storage_answers(self.where):
+                key = self.storage.create_new_trial(self.study_id, trial)
+            self._remember(self.storage.get_trial(key))
 
     def trials(self, runs: pd.DataFrame) -> pd.DataFrame:
         """`StudyRecord.trials`: trials as Optuna knows them, their values from the runs."""
@@ -249,6 +277,7 @@ class Search:
     def _remember(self, trial: FrozenTrial) -> None:
         """A trial of the storage joins those in memory."""
         number, digest = trial.user_attrs["trial"], trial.user_attrs["digest"]
+        seen = {"seen": len(trial.user_attrs.get("seeds", ()))} if trial.state is TrialState.PRUNED else {}
         place = len(self.memory.get_trials(deepcopy=False))
         self.numbers.add(number)
         self.memory.add_trial(
@@ -258,7 +287,7 @@ class Search:
                 value=trial.value,
                 params=trial.params,
                 distributions=trial.distributions,
-                user_attrs={"trial": number, "digest": digest},
+                user_attrs={"trial": number, "digest": digest} | seen,
             )
         )
         if trial.state in FINISHED:
@@ -293,6 +322,7 @@ def open_search(spec: StudySpec, folder: Path, storage: str | None) -> Search:
         if opened.engine.dialect.name == "sqlite":
             sqlalchemy.event.listen(opened.engine, "connect", _write_ahead)
             opened.engine.dispose()
+            _check_pages(opened)
         study_id = _study_id(opened, spec.name)
         if opened.engine.dialect.name == "postgresql":
             held = _hold(opened, study_id, spec.name, where)
@@ -310,7 +340,8 @@ def open_search(spec: StudySpec, folder: Path, storage: str | None) -> Search:
         reason = " ".join(str(error.__cause__ or error).split())
         if storage is not None:
             reason = reason.replace(storage, without_password(storage))
-        raise ConfigError(f"{where}: cannot be used as Optuna's storage: {reason}") from None
+        kind = StorageDamaged if storage is None and _is_damage(error) else ConfigError
+        raise kind(f"{where}: cannot be used as Optuna's storage: {reason}") from None
     raise ConfigError(
         f"{where.removeprefix('--storage ')}: holds a study {spec.name!r} made by another study file "
         f"(digest {stored}, not {digest}); give the new study another name, or another storage"
@@ -337,6 +368,21 @@ def _write_ahead(connection: Any, _: object) -> None:
     from which trials can be told again, are not in this file."""
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
+
+
+def _check_pages(storage: RDBStorage) -> None:
+    with storage.engine.connect() as connection:
+        told = connection.scalar(sqlalchemy.text("PRAGMA quick_check(1)"))
+    if told != "ok":
+        raise sqlalchemy.exc.DatabaseError(None, None, sqlite3.DatabaseError(told))
+
+
+def _is_damage(error: BaseException) -> bool:
+    """Whether SQLite says that a file is no database; not that it is locked, or cannot be opened."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    error = getattr(error, "orig", None) or error
+    return isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
 
 
 def _hold(storage: RDBStorage, study_id: int, name: str, where: str) -> sqlalchemy.Connection:

@@ -99,7 +99,8 @@ def train_runs(
         if (folder / "study.toml").exists():
             raise ConfigError(f"{folder}: holds a study; 'train' needs a folder of its own: name one with --out")
         _claim_training(folder, spec)
-        stored = records.read_parts(folder, spec.environments)
+        stored = records.read_parts(folder, spec.environments, move_aside=True)
+        table = records.runs_table(folder, spec.environments)
         digest = run_digest(spec.digits, spec.environments, spec.run)
         stored = stored[(stored["digest"] == digest) & stored["seed"].isin(seeds)].reset_index(drop=True)
         before = records.judged_runs(stored, spec.name, spec.environments, "oracle_min").to_dict("records")
@@ -111,7 +112,7 @@ def train_runs(
             while workers.pending:
                 for batch, curves in workers.finished():
                     rows = rows_of(batch, curves)
-                    records.write_part(folder, rows, spec.environments)
+                    table.add(rows)
                     watcher.runs_finished(
                         [
                             row | records.judge(spec.run, each, spec.environments, "oracle_min")

@@ -19,7 +19,7 @@ from irm_study.study import kinds
 
 ROWS = [
     {"config", "digits", "statistics", "curves"},
-    {"environments", "models", "penalties", "ramps", "failures", "locks", "cluster"},
+    {"environments", "models", "penalties", "ramps", "failures", "locks", "cluster", "parts"},
     {"networks", "criteria", "stopping"},
     {"training", "records"},
     {"confirmation"},

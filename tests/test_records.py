@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from irm_study import records
+from irm_study import parts, records
 from irm_study.config import ConfigError, EnvironmentSpec, RunConfig, run_digest
 from irm_study.curves import PROBES, QUANTITIES, Curves, curve_columns, curves_from_row
 from irm_study.records import StudyRecord
@@ -85,7 +85,7 @@ def test_a_part_whose_writing_is_cut_short_is_not_there(tmp_path, monkeypatch, s
             path.write_bytes(b"PAR1 and no more")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(records.pq if step == "write_table" else os, step, torn)
+    monkeypatch.setattr(parts.pq if step == "write_table" else os, step, torn)
     with pytest.raises(KeyboardInterrupt):
         records.write_part(tmp_path, [row(1), row(2)], ENVIRONMENTS)
     monkeypatch.undo()

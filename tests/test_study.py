@@ -343,8 +343,8 @@ def command(folder: str) -> None:
     main()
 
 
-def test_a_study_killed_at_any_moment_ends_as_one_that_was_not(tmp_path):
-    spec = small(8)
+def test_a_study_killed_at_twenty_moments_ends_as_one_that_was_not(tmp_path):
+    spec = small(16)
     (tmp_path / "small.toml").write_text(study_toml(spec).partition("\n")[2])
     few = few_digits("embedded")  # in files, because the embedded ones take seconds to be read
     np.save(tmp_path / "images.npy", few.images)
@@ -353,7 +353,7 @@ def test_a_study_killed_at_any_moment_ends_as_one_that_was_not(tmp_path):
     moments = random.Random(3)
     written: list[tuple] = []
     kills = 0
-    for parts in (0, 0, 1, 2, 4, 5, 7, 8):
+    for parts in (0, 0, 0, 1, 1, 2, 3, 4, 5, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15):
         process = FORKS.Process(target=command, args=(str(tmp_path),))
         process.start()
         while process.is_alive() and len(list((out / "runs").glob("part-*.parquet"))) < parts:
@@ -365,9 +365,9 @@ def test_a_study_killed_at_any_moment_ends_as_one_that_was_not(tmp_path):
         rows = keys(stored_rows(out))
         assert set(written) <= set(rows)
         written = rows
-    assert kills >= 6
+    assert kills >= 17
     continued, _ = run(spec, out)
-    assert len(complete_trials(out)) == 8
+    assert len(complete_trials(out)) == 16
     assert trained_once(out)
     assert set(written) <= set(keys(stored_rows(out)))
     whole, _ = run(spec, tmp_path / "whole")
@@ -631,13 +631,6 @@ def test_trials_may_live_in_another_storage_and_then_confirm_asks_for_it(tmp_pat
 def test_a_storage_that_cannot_be_used_is_named(tmp_path, url):
     with pytest.raises(ConfigError, match=f"--storage {url}: "):
         run(small(1), tmp_path, storage=url)
-
-
-def test_a_damaged_storage_is_named(tmp_path):
-    run(small(1), tmp_path)
-    (tmp_path / "study.db").write_bytes(b"not a database" * 100)
-    with pytest.raises(ConfigError, match=r"study\.db: cannot be used"):
-        run(small(1), tmp_path)
 
 
 def test_a_folder_without_a_study_is_told(tmp_path):

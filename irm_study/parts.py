@@ -1,0 +1,150 @@
+"""The Parquet parts of a table in a folder: written whole or not at all, merged when there are many.
+
+A part that cannot be read is moved aside and named, never deleted. A folder may come from a stranger:
+before anything of a part is read, what its metadata say is held against limits, and links are refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from irm_study.config import ConfigError
+
+log = logging.getLogger("irm_study")
+
+MERGE_AT = 256
+"""Parts of a batch each that a driver writes before it merges them: a folder of thousands is slow to read."""
+MAX_ROWS = 2_000_000
+MAX_VALUES = 500_000_000
+"""In all parts, items of lists included: 2 to 4 gigabytes."""
+MAX_TEXT = 10_000
+"""Characters of one text."""
+CODECS = ("SNAPPY", "UNCOMPRESSED")
+"""What parts are written with; others can hide gigabytes in a small file."""
+
+
+class Parts:
+    """Adds to the table in a folder, as its only writer."""
+
+    def __init__(self, folder: Path, schema: pa.Schema):
+        self.folder, self.schema = folder, schema
+        self.small: list[tuple[Path, pa.Table]] = []
+
+    def add(self, rows: list[dict]) -> Path:
+        """Rows that are there when this returns, whatever happens then."""
+        table = pa.Table.from_pylist(rows, schema=self.schema)
+        path = write(self.folder, table, "part")
+        self.small.append((path, table))
+        if len(self.small) >= MERGE_AT:
+            self.merge()
+        return path
+
+    def adopt(self) -> None:
+        """Merge what drivers before this one left, where it is much."""
+        paths = [path for path in self.folder.glob("part-*.parquet") if not path.name.startswith("part-merged-")]
+        if len(paths) >= MERGE_AT:
+            self.small = [(path, pq.read_table(path, schema=self.schema)) for path in sorted(paths)]
+            self.merge()
+
+    def merge(self) -> None:
+        """The small parts as one. Whoever reads between the two steps reads some rows twice, and drops them."""
+        write(self.folder, pa.concat_tables([table for _, table in self.small]), "part-merged")
+        for path, _ in self.small:
+            path.unlink(missing_ok=True)
+        self.small.clear()
+
+
+def write(folder: Path, table: pa.Table, name: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}-{uuid.uuid4().hex}.parquet"
+    partial = path.with_suffix(".partial")
+    try:
+        pq.write_table(table, partial)
+        os.replace(partial, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        reason = (
+            f"cannot be written ({error.strerror or error}); what is there already is kept: make room, and run again"
+        )
+        raise OSError(error.errno, reason, str(path)) from None
+    return path
+
+
+def read(folder: Path, schema: pa.Schema, move_aside: bool = False) -> pa.Table:
+    """All parts as one table, which may hold a row twice.
+
+    A part that cannot be read is moved aside where the reader is the folder's driver, who has its rows made
+    again; for anybody else it is a ConfigError.
+    """
+    for _ in range(5):
+        with contextlib.suppress(FileNotFoundError):  # merged by the driver meanwhile
+            return _read(folder, schema, move_aside)
+    raise ConfigError(f"{folder}: its parts change faster than they can be read")
+
+
+def _read(folder: Path, schema: pa.Schema, move_aside: bool) -> pa.Table:
+    tables, rows, values = [], 0, 0
+    for path in sorted(folder.glob("part-*.parquet")):
+        try:
+            with _opened(path, schema) as file:
+                rows += file.metadata.num_rows
+                values += sum(
+                    file.metadata.row_group(group).column(column).num_values
+                    for group in range(file.metadata.num_row_groups)
+                    for column in range(file.metadata.num_columns)
+                )
+                if rows > MAX_ROWS or values > MAX_VALUES:
+                    raise ConfigError(
+                        f"{path}: too large: with the parts before it {rows} rows of {values} values; "
+                        f"{MAX_ROWS} rows of {MAX_VALUES} values are read at most"
+                    )
+                tables.append(_decoded(file.read(columns=schema.names), schema, path))
+        except FileNotFoundError:
+            raise
+        except (pa.ArrowException, OSError, KeyError) as error:
+            reason = " ".join(str(error).split())
+            if not move_aside:
+                raise ConfigError(
+                    f"{path}: not a readable part of the table of runs: {reason}; "
+                    "'irm-study run' moves it aside and trains its runs again"
+                ) from None
+            aside = path.with_name(f"damaged-{path.name}")
+            os.replace(path, aside)
+            log.warning("%s: cannot be read (%s); moved to %s, its runs are trained again", path, reason, aside.name)
+    return pa.concat_tables(tables) if tables else schema.empty_table()
+
+
+@contextlib.contextmanager
+def _opened(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetFile]:
+    if path.is_symlink() or not path.is_file():
+        if not os.path.lexists(path):
+            raise FileNotFoundError(path)
+        raise ConfigError(f"{path}: not a plain file; parts of the table of runs are no links")
+    texts = [field.name for field in schema if pa.types.is_string(field.type)]
+    # Texts as references to the different ones, so that a long one that is repeated takes its space once.
+    with pq.ParquetFile(path, read_dictionary=texts) as file:
+        for group in range(file.metadata.num_row_groups):
+            for column in range(file.metadata.num_columns):
+                codec = file.metadata.row_group(group).column(column).compression
+                if codec not in CODECS:
+                    raise ConfigError(f"{path}: compressed with {codec}; parts are read with {' or '.join(CODECS)}")
+        yield file
+
+
+def _decoded(table: pa.Table, schema: pa.Schema, path: Path) -> pa.Table:
+    for name in table.column_names:
+        for chunk in table[name].chunks:
+            if isinstance(chunk, pa.DictionaryArray):
+                longest = max((len(text.as_py() or "") for text in chunk.dictionary), default=0)
+                if longest > MAX_TEXT:
+                    raise ConfigError(f"{path}: {name}: a text of {longest} characters; {MAX_TEXT} are read at most")
+    return table.cast(schema)
