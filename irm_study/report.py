@@ -123,7 +123,9 @@ def details(record: StudyRecord, table: pd.DataFrame) -> dict[str, Any]:
     spec, runs = record.spec, tables.runs_of(record)
     points = int(np.clip(CURVE_NUMBERS / max(3 * len(runs), 1), 8, 40))
     explanations: dict[str, int] = {}
-    by_digest = {digest: rows.to_dict("records") for digest, rows in runs.groupby("digest")} if len(runs) else {}
+    by_digest: dict[str, list[dict[str, Any]]] = {}
+    for run in runs.to_dict("records"):
+        by_digest.setdefault(run["digest"], []).append(run)
     trials = {}
     for row in table.to_dict("records"):
         head, tail = trial_toml(spec, row)

@@ -259,6 +259,7 @@ KINDS: dict[str, Callable[[Path], StudyRecord]] = {
     "plain": study_record,
     "empty": _no_columns,
     "one trial, one seed": lambda folder: study_record(folder, trials=1, seeds=1, confirm_top=0),
+    "one seed": lambda folder: study_record(folder, trials=10, seeds=1, confirm_seeds=1),
     "one ramp": _one_ramp,
     "all collapsed": lambda folder: study_record(folder, only="collapsed"),
     "all diverged": lambda folder: study_record(folder, only="diverged"),

@@ -5,7 +5,10 @@ from __future__ import annotations
 import html
 import json
 import re
+import subprocess
+import sys
 import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -238,6 +241,23 @@ def test_writing_again_touches_no_file(tmp_path):
 def test_a_page_of_200_trials_with_10_seeds_stays_under_3_megabytes(tmp_path):
     record = study_record(tmp_path, trials=200, seeds=10, confirm_top=5, confirm_seeds=20)
     assert report.write_report(record).stat().st_size < 3_000_000
+
+
+def test_a_page_of_10000_runs_is_drawn_without_a_warning_in_a_minute_and_2_gigabytes(tmp_path):
+    code = (
+        "import resource, sys, time; from pathlib import Path\n"
+        "from irm_study import report; from tests.synthetic import study_record\n"
+        "record = study_record(Path(sys.argv[1]), trials=1000, seeds=10, confirm_top=5, confirm_seeds=20)\n"
+        "began = time.process_time(); report.write_report(record)\n"
+        "print(time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
+    )
+    root = str(Path(report.__file__).parents[1])
+    command = [sys.executable, "-W", "error", "-c", code, str(tmp_path)]
+    told = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert told.returncode == 0, told.stderr
+    seconds, peak = map(float, told.stdout.split())
+    assert seconds < 60 and peak < 2e9
+    assert {path.stem for path in (tmp_path / "figures").glob("*.svg")} == FIGURES.keys()
 
 
 def test_how_it_was_made_is_on_the_page(written):
