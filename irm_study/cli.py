@@ -291,7 +291,7 @@ def calibrate(
     path = _study_path(file)
     name, ways = read_calibration(path, kinds())
     folder = _folder(out, name)
-    settings = [_settings(spec, path, jobs, device, data_root, None) for _, spec in ways.values()][-1]
+    settings = [_settings(spec, path, jobs, device, data_root, None, None) for _, spec in ways.values()][-1]
     with Display(quiet) as display:
         runs = train_ways(ways, range(seeds), folder, settings, display)
     table = confusion(runs)
@@ -592,8 +592,9 @@ def _parameters(parameters: dict[str, Any]) -> str:
 
 
 def _confirmation(row: dict[str, Any]) -> str:
+    stable = "stable: " if row["stable"] else ""
     return (
-        f"in the target zone on {row['successes']} of {row['seeds']} fresh seeds "
+        f"{stable}in the target zone on {row['successes']} of {row['seeds']} fresh seeds "
         f"(95% interval {row['low']:.2f} to {row['high']:.2f}); mean train {row['train_accuracy']:.3f}, "
         f"test {row['test_accuracy']:.3f}"
     )

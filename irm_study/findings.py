@@ -62,11 +62,12 @@ def verdict(record: StudyRecord, best: dict[str, Any] | None) -> str:
             f"No working configuration found: {subject} reached the target zone on none of {fresh} ({span}); "
             f"{count} of them ended {MODE_NAMES[mode]}."
         )
-    if best["fresh_low"] >= 0.8:
-        return f"Stable: {subject} reached the target zone on {reached}."
-    if best["fresh_low"] > 0.5:
-        return f"Works on most seeds: {subject} reached the target zone on {reached}."
-    if best["fresh_high"] < 0.5:
+    target = record.spec.confirm.target
+    if best["fresh_low"] > target:
+        return (
+            f"Stable: {subject} reached the target zone on {reached}; the study asks for more than {percent(target)}."
+        )
+    if best["fresh_high"] < target:
         return f"Unstable: {subject} reached the target zone on only {reached}."
     return f"Stability not shown: {subject} reached the target zone on {reached}."
 
@@ -120,7 +121,7 @@ class Picture:
     def narrow(self) -> bool:
         """Whether it is drawn for one column of a page of two."""
         return self.name in {
-            "trade_off", "performance_profile", "search_vs_confirmation", "importance", "success_rates",
+            "trade_off", "performance_profile", "search_vs_confirmation", "importance", "success_rates", "draws",
         }  # fmt: skip
 
 

@@ -21,8 +21,9 @@ from irm_study.drawing import FAINT, GRID, INK, MODE_COLOURS, MODE_MARKERS, MODE
 from irm_study.figures import FIGURES
 from irm_study.findings import Picture, percent, words
 from irm_study.records import write_text
+from irm_study.stability_figures import STABILITY_FIGURES
 
-DRAWN = FIGURES | COMPARISON_FIGURES
+DRAWN = FIGURES | STABILITY_FIGURES | COMPARISON_FIGURES
 
 
 def rendered(template: str, filters: Mapping[str, Callable[..., Any]] | None = None, **values: Any) -> str:

@@ -161,7 +161,7 @@ class Work:
 
     def begin(self, stage: str, before: Sequence[Mapping[str, Any]]) -> None:
         self.stage = stage
-        self.known[stage] = [_length(row) for row in before]
+        self.known[stage] = [_length(row) for row in before] or self.known.get(stage, [])
         if len(self.marks) == 1:
             self.marks = [(self.clock(), 0)]
 

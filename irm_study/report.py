@@ -15,7 +15,7 @@ import pandas as pd
 import tomli_w
 from markupsafe import Markup
 
-from irm_study import tables
+from irm_study import stability, tables
 from irm_study.config import StudySpec, is_whole, study_digest
 from irm_study.drawing import MODE_COLOURS, MODE_NAMES
 from irm_study.failures import EXPLANATIONS
@@ -30,6 +30,7 @@ from irm_study.findings import (
     verdict,
 )
 from irm_study.page import rendered, write_pictures
+from irm_study.proof import describe_proof
 from irm_study.records import StudyRecord, plain, write_text
 
 CURVE_NUMBERS = 200_000
@@ -37,17 +38,26 @@ CURVE_NUMBERS = 200_000
 
 
 def write_report(record: StudyRecord) -> Path:
-    """Write the pictures and the page into the record's folder, each file whole or not at all; returns the page's.
-
-    A study whose runs are not given up gets recoveries.csv too: whether collapsed runs recover.
-    """
-    pictures = describe(record)
+    """Write the pictures, the tables of what they prove, and the page into the record's folder, each file whole or
+    not at all; returns the page's."""
+    pictures = describe(record) + describe_proof(record)
     inlined = write_pictures(record.folder / "figures", pictures)
-    if len(recovered := tables.recoveries(record)):
-        write_text(record.folder / "recoveries.csv", recovered.to_csv(index=False, lineterminator="\n"))
+    for name, table in proofs(record).items():
+        if len(table):
+            write_text(record.folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
     path = record.folder / "report.html"
     write_text(path, page(record, pictures, inlined))
     return path
+
+
+def proofs(record: StudyRecord) -> dict[str, pd.DataFrame]:
+    """Tables with files of their own, each where a study has the runs for it."""
+    return {
+        "regret": stability.regret(record),
+        "neighbourhood": stability.neighbourhood(record),
+        "agreement": stability.agreement(record),
+        "recoveries": tables.recoveries(record),
+    }
 
 
 def page(record: StudyRecord, pictures: list[Picture], inlined: dict[str, Markup]) -> str:

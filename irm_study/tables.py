@@ -74,7 +74,7 @@ def modes_by_stage(record: StudyRecord) -> pd.DataFrame:
     rows = []
     for stage, runs in runs_of(record).groupby("stage", sort=False):
         for mode, count in mode_counts(runs).items():
-            rows.append({"stage": stage, "failure_mode": mode, "runs": count, **_share(count, len(runs))})
+            rows.append({"stage": stage, "failure_mode": mode, "runs": count, **share_of(count, len(runs))})
     return pd.DataFrame(rows, columns=["stage", "failure_mode", "runs", "share", "low", "high"])
 
 
@@ -117,7 +117,7 @@ def seed_summary(points: pd.DataFrame) -> pd.DataFrame:
     for (rank, name, stage, environment), group in points.groupby(
         ["rank", "configuration", "stage", "environment"], sort=True
     ):
-        centre, low, high = _centre(group["accuracy"], statistics.iqm)
+        centre, low, high = centre_of(group["accuracy"], statistics.iqm)
         rows.append(
             {"configuration": name, "rank": rank, "stage": stage, "environment": environment, "n": len(group),
              "successes": int((group["failure_mode"] == "invariant").sum()), "iqm": centre, "low": low, "high": high}
@@ -207,7 +207,7 @@ def failure_shares(record: StudyRecord) -> pd.DataFrame:
                 rows.append(
                     {"hyperparameter": key, "bin": index, "label": label, "low_edge": low_edge,
                      "high_edge": high_edge, "n": len(modes), "failure_mode": mode, "runs": count,
-                     **_share(count, len(modes))}
+                     **share_of(count, len(modes))}
                 )  # fmt: skip
     columns = ["hyperparameter", "bin", "label", "low_edge", "high_edge", "n", "failure_mode", "runs"]
     return pd.DataFrame(rows, columns=[*columns, "share", "low", "high"])
@@ -247,7 +247,7 @@ def search_and_confirmation(record: StudyRecord) -> pd.DataFrame:
         row: dict[str, Any] = {"configuration": name}
         for prefix, stage in (("search", "search"), ("fresh", "confirm")):
             scores = group.loc[group["stage"] == stage, "score"]
-            row[prefix], row[f"{prefix}_low"], row[f"{prefix}_high"] = _centre(scores, np.mean)
+            row[prefix], row[f"{prefix}_low"], row[f"{prefix}_high"] = centre_of(scores, np.mean)
             row[f"{prefix}_n"] = len(scores)
         rows.append(row)
     names = [f"{prefix}{end}" for prefix in ("search", "fresh") for end in ("", "_low", "_high", "_n")]
@@ -303,7 +303,7 @@ def recoveries(record: StudyRecord) -> pd.DataFrame:
                 "weight_below": 10.0 ** (decade + 1),
                 "runs": len(group),
                 "recovered": int(group["recovered"].sum()),
-                **_share(int(group["recovered"].sum()), len(group)),
+                **share_of(int(group["recovered"].sum()), len(group)),
             }
             for (kind, began, decade), group in counted.groupby(["collapsed", "began", "decade"], sort=True)
         ]
@@ -339,8 +339,8 @@ def _ranked(record: StudyRecord, trials: list[int]) -> pd.DataFrame:
 
 def _outcome(runs: pd.DataFrame) -> dict[str, Any]:
     successes, n = int((runs["failure_mode"] == "invariant").sum()), len(runs)
-    share = _share(successes, n)
-    test, low, high = _centre(runs["test_accuracy"], statistics.iqm)
+    share = share_of(successes, n)
+    test, low, high = centre_of(runs["test_accuracy"], statistics.iqm)
     return {
         "n": n, "successes": successes, "rate": share["share"], "low": share["low"], "high": share["high"],
         "score": float(runs["score"].mean()) if n else math.nan, "test": test, "test_low": low, "test_high": high,
@@ -353,11 +353,11 @@ def _wilson(count: int, n: int) -> tuple[float, float, float]:
     return float(rate), low, high
 
 
-def _share(count: int, n: int) -> dict[str, float]:
+def share_of(count: int, n: int) -> dict[str, float]:
     return dict(zip(("share", "low", "high"), _wilson(count, n), strict=True))
 
 
-def _centre(values: Iterable[float], statistic: statistics.Statistic) -> tuple[float, float, float]:
+def centre_of(values: Iterable[float], statistic: statistics.Statistic) -> tuple[float, float, float]:
     """A statistic of some runs and its interval; NaN where there are no runs (the interval: fewer than two)."""
     finite = _finite(values)
     if len(finite) == 0:

@@ -6,6 +6,7 @@ test, a `collapsed` one falls to .50 at its anneal epoch), and the same call giv
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -15,12 +16,13 @@ import numpy as np
 import pandas as pd
 
 from irm_study import records
-from irm_study.config import EnvironmentSpec, RunConfig, StudySpec, run_digest, study_toml
+from irm_study.config import ConfirmSection, EnvironmentSpec, RunConfig, StudySpec, run_digest, study_toml
+from irm_study.confirmation import choices, draws, neighbours
 from irm_study.criteria import CRITERIA, criteria_for
 from irm_study.criteria import score as score_by_criterion
 from irm_study.curves import PROBES, QUANTITIES, Curves, curve_columns
 from irm_study.failures import EXPLANATIONS, FAILURE_MODES
-from irm_study.records import StudyRecord
+from irm_study.records import StudyRecord, confirmed
 
 ENDS = {
     "invariant": (0.712, 0.665, 0.012, 0.02),
@@ -243,7 +245,7 @@ def _with_validation(folder: Path) -> StudyRecord:
         folder,
         spec=study_spec(
             environments={"validation_flip": 0.5},
-            study={"criterion": "validation_accuracy"},
+            study={"criterion": "validation_min"},
             digits="mnist",
         ),
     )
@@ -253,6 +255,31 @@ def _no_columns(folder: Path) -> StudyRecord:
     """Opened, and nothing run: the tables have no columns either."""
     record = study_record(folder, trials=0, confirm_top=0)
     return StudyRecord(folder, record.spec, pd.DataFrame(), pd.DataFrame(), {}, {})
+
+
+def _proven(folder: Path) -> StudyRecord:
+    """With the runs that the confirmation may ask for: other criteria's choices, neighbours, crossed draws."""
+    record = study_record(folder, confirm_top=1)
+    random = np.random.default_rng(7)
+    winner = confirmed(record.runs, record.spec).iloc[0]
+    row = record.runs[record.runs["digest"] == winner["digest"]].head(1).to_dict("records")[0]
+    config = records.config_of(row)
+    parameters = {key: row[key] for key in record.spec.search}
+    rows, fresh = [], range(1000, 1008)
+    for near in neighbours(record.spec, config):
+        changed = parameters | {near.hyperparameter: getattr(near.config, near.hyperparameter)}
+        rows += [_run(record.spec, "neighbour", winner["trial"], seed, changed, None, random) for seed in fresh]
+    for choice in choices(record.trials, record.runs, record.spec).to_dict("records"):
+        if choice["digest"] != winner["digest"]:
+            chosen = record.trials[record.trials["trial"] == choice["trial"]].to_dict("records")[0]
+            values = {key: chosen[key] for key in record.spec.search}
+            rows += [_run(record.spec, "criterion", choice["trial"], seed, values, None, random) for seed in fresh]
+    for seed, initial, changed in draws(record.spec.model_copy(update={"confirm": ConfirmSection(draws=4)}), config):
+        spec = record.spec.model_copy(update={"run": record.spec.run.model_copy(update={"initial_seed": initial})})
+        assert changed.initial_seed == initial
+        rows.append(_run(spec, "draws", winner["trial"], seed, parameters, None, random))
+    runs = pd.concat([record.runs, pd.DataFrame(rows)], ignore_index=True).drop_duplicates(["digest", "seed"])
+    return dataclasses.replace(record, runs=runs)
 
 
 KINDS: dict[str, Callable[[Path], StudyRecord]] = {
@@ -267,6 +294,7 @@ KINDS: dict[str, Callable[[Path], StudyRecord]] = {
     "nothing searched": lambda folder: study_record(folder, trials=1, spec=study_spec(search={}), confirm_top=1),
     "validation environment": _with_validation,
     "hostile names": _hostile,
+    "proven": _proven,
     "500 trials": lambda folder: study_record(folder, trials=500, confirm_top=3, confirm_seeds=20),
 }
 """What a study can look like; each takes the folder that the page is written into."""

@@ -24,9 +24,9 @@ ROWS = [
     {"training", "records"},
     {"confirmation"},
     {"execution", "search", "tables", "drawing"},
-    {"driver", "figures", "comparison_figures", "benchmark"},
+    {"driver", "figures", "stability", "stability_figures", "comparison_figures", "benchmark"},
     {"study", "findings", "progress"},
-    {"page", "comparison"},
+    {"page", "comparison", "proof"},
     {"report", "comparison_report", "calibration"},
     {"cli"},
 ]

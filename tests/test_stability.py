@@ -1,0 +1,96 @@
+"""What fresh seeds prove: the tables against plain pandas, and their pictures for every kind of study."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from scipy import stats
+
+from irm_study import stability
+from irm_study.proof import describe_proof
+from irm_study.stability_figures import STABILITY_FIGURES
+from irm_study.statistics import variance_shares
+from tests.synthetic import KINDS
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+@pytest.fixture(scope="module")
+def proven(tmp_path_factory):
+    return KINDS["proven"](tmp_path_factory.mktemp("proven"))
+
+
+def test_regret_is_the_distance_to_the_best_choice_on_fresh_seeds(proven):
+    table = stability.regret(proven)
+    assert (table["criterion"][0], table["aggregate"][0]) == ("oracle_min", "mean")
+    fresh = proven.runs[proven.runs["stage"].isin(["confirm", "criterion"])]
+    means = fresh.groupby("trial")["score_oracle_min"].mean()
+    for row in table.to_dict("records"):
+        assert row["score"] == pytest.approx(means[row["trial"]])
+        assert row["regret"] == pytest.approx(means[table["trial"].unique()].max() - means[row["trial"]])
+    assert table["regret"].min() == 0 and (table["n"] == 8).all()
+
+
+def test_a_choice_without_fresh_seeds_has_no_regret(tmp_path):
+    table = stability.regret(KINDS["plain"](tmp_path))
+    assert table.loc[table["n"] == 0, "regret"].isna().all()
+    assert table.loc[table["n"] > 0, "regret"].notna().all()
+
+
+def test_the_neighbourhood_counts_successes_on_the_winners_seeds(proven):
+    table = stability.neighbourhood(proven)
+    assert set(table["hyperparameter"]) == {"penalty_weight", "anneal_epoch", "learning_rate"}
+    weight = table[table["hyperparameter"] == "penalty_weight"]
+    assert weight["factor"].tolist() == [0.5, 0.8, 1.0, 1.25, 2.0]
+    centre = float(weight.loc[weight["factor"] == 1, "value"].iloc[0])
+    for row in weight.to_dict("records"):
+        value = centre * row["factor"]
+        close = np.isclose(proven.runs["penalty_weight"], value, rtol=1e-12) & proven.runs["seed"].between(1000, 1007)
+        stage = "confirm" if row["factor"] == 1 else "neighbour"
+        runs = proven.runs[close & (proven.runs["stage"] == stage)]
+        assert (row["n"], row["successes"]) == (8, int((runs["failure_mode"] == "invariant").sum()))
+        wilson = stats.binomtest(row["successes"], 8).proportion_ci(method="wilson")
+        assert (row["low"], row["high"]) == pytest.approx((wilson.low, wilson.high))
+
+
+def test_agreement_counts_every_run_once_for_each_pair_of_eyes(proven):
+    table = stability.agreement(proven)
+    runs = proven.runs[proven.runs["stage"].isin(["search", "confirm"])]
+    assert table["runs"].sum() == len(runs)
+    same = table.loc[table["failure_mode"] == table["seen_as"], "runs"].sum()
+    assert same == (runs["failure_mode"] == runs["failure_mode_train"]).sum() < len(runs)
+
+
+def test_a_validation_environment_adds_a_pair_of_eyes(tmp_path):
+    assert set(stability.agreement(KINDS["validation environment"](tmp_path))["eyes"]) == {"train", "validation"}
+
+
+def test_the_spread_is_shared_out_over_the_crossed_draws(proven):
+    table = stability.crossed(proven)
+    assert table.shape == (4, 4)
+    own = proven.runs[proven.runs["stage"] == "draws"].set_index(["seed", "initial_seed"])["test_accuracy"].fillna(0.0)
+    assert table.loc[1002, 1003] == own[1002, 1003]
+    assert stability.spread(proven) == variance_shares(table.to_numpy())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_study_is_described_and_drawn(tmp_path, kind):
+    pictures = describe_proof(KINDS[kind](tmp_path))
+    assert {picture.name for picture in pictures} <= set(STABILITY_FIGURES)
+    assert kind != "proven" or {picture.name for picture in pictures} == set(STABILITY_FIGURES)
+    for picture in pictures:
+        figure = STABILITY_FIGURES[picture.name](*picture.data)
+        assert isinstance(figure, Figure)
+        figure.savefig(io.BytesIO(), format="png", dpi=50)
+        assert picture.shows.endswith(".") and picture.concludes.endswith(".")
+
+
+@pytest.mark.parametrize("name", STABILITY_FIGURES)
+def test_an_empty_table_says_so(name):
+    columns = ["n", "hyperparameter", "failure_mode", "seen_as", "eyes"]
+    figure = STABILITY_FIGURES[name](pd.DataFrame(columns=columns))
+    assert "Nothing to show" in figure.texts[0].get_text()
