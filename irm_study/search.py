@@ -117,7 +117,7 @@ class Search:
         """Of the finished trials, by their places."""
         self.pruned: set[int] = set()
         self.scores: dict[int, Sequence[float]] = {}
-        """Each complete trial's scores, seed by seed, by its place; where trials race."""
+        """Each finished trial's scores, seed by seed, by its place; where trials race."""
         self.numbers: set[int] = set()
         self.first_free = 0
         stored = self.storage.get_all_trials(self.study_id, deepcopy=False, states=tuple(STATES))
@@ -172,7 +172,8 @@ class Search:
         """Number, configuration and digest of every finished trial, and how many of the seeds it had; None: all."""
         for trial in self.memory.get_trials(deepcopy=False, states=FINISHED):
             known = trial.user_attrs
-            yield known["trial"], self.spec.configure(trial.params), known["digest"], known.get("seen")
+            seen = len(self.scores[trial.number]) if trial.number in self.scores else None
+            yield known["trial"], self.spec.configure(trial.params), known["digest"], seen
 
     def tell(
         self, asked: Asked, value: float, attributes: Mapping[str, Any], scores: Sequence[float], pruned: bool = False
@@ -191,9 +192,10 @@ class Search:
 
     def is_losing(self, scores: Sequence[float]) -> bool:
         """Whether Wilcoxon's test finds a trial's scores, on its first seeds, below the best trial's on the same."""
-        if not self.scores:
+        complete = self.scores.keys() - self.pruned
+        if not complete:
             return False
-        best = max(self.scores, key=lambda place: self.values[place])
+        best = max(sorted(complete), key=lambda place: self.values[place])
         race = optuna.create_study(direction="maximize")
         race.add_trial(create_trial(value=self.values[best], intermediate_values=dict(enumerate(self.scores[best]))))
         running = create_trial(state=TrialState.RUNNING, intermediate_values=dict(enumerate(scores)))
@@ -277,7 +279,6 @@ class Search:
     def _remember(self, trial: FrozenTrial) -> None:
         """A trial of the storage joins those in memory."""
         number, digest = trial.user_attrs["trial"], trial.user_attrs["digest"]
-        seen = {"seen": len(trial.user_attrs.get("seeds", ()))} if trial.state is TrialState.PRUNED else {}
         place = len(self.memory.get_trials(deepcopy=False))
         self.numbers.add(number)
         self.memory.add_trial(
@@ -287,7 +288,7 @@ class Search:
                 value=trial.value,
                 params=trial.params,
                 distributions=trial.distributions,
-                user_attrs={"trial": number, "digest": digest} | seen,
+                user_attrs={"trial": number, "digest": digest},
             )
         )
         if trial.state in FINISHED:
@@ -301,7 +302,7 @@ class Search:
         self.values[place] = value
         if pruned:
             self.pruned.add(place)
-        elif self.races:
+        if self.races:
             self.scores[place] = scores
 
 
