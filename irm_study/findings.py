@@ -206,7 +206,7 @@ def describe(record: StudyRecord) -> list[Picture]:
         Picture(
             "cost", "Cost", believe,
             "Runs and computing time, by how the runs ended.",
-            conclude_cost(spent), (spent,),
+            conclude_cost(spent, tables.savings(record)), (spent,),
         ),
     ]  # fmt: skip
 
@@ -358,13 +358,23 @@ def conclude_importance(weights: pd.DataFrame, record: StudyRecord) -> str:
     )
 
 
-def conclude_cost(spent: pd.DataFrame) -> str:
+def conclude_cost(spent: pd.DataFrame, saved: dict[str, float]) -> str:
     if spent.empty:
         return "No runs."
     seconds = spent["seconds"].sum()
     lost = spent.loc[spent["failure_mode"] != "invariant", "seconds"].sum()
     share = f"; {percent(lost / seconds)} of the time went into runs that ended outside the zone" if seconds else ""
-    return f"{counted(int(spent['runs'].sum()), 'run')}, {duration(seconds)} of computing{share}."
+    return f"{counted(int(spent['runs'].sum()), 'run')}, {duration(seconds)} of computing{share}. {_saved(saved)}"
+
+
+def _saved(saved: dict[str, float]) -> str:
+    ways = {
+        "stopped": "of the epochs by ending runs early",
+        "shared": "of the epochs by training once what runs share",
+        "spared": "of the search's runs by racing",
+    }
+    told = [f"{percent(saved[key])} {way}" for key, way in ways.items() if saved[key] > 0]
+    return f"Saved: {', '.join(told)}." if told else "Nothing was saved by racing or by ending runs early."
 
 
 # Words

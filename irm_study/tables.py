@@ -19,7 +19,7 @@ import pandas as pd
 from irm_study import statistics
 from irm_study.curves import curves_from_row
 from irm_study.failures import FAILURE_MODES, collapse_began, collapses
-from irm_study.records import StudyRecord, best_trials, config_of, confirmed_table, mode_counts
+from irm_study.records import StudyRecord, best_trials, config_of, confirmed_table, epochs_spent, mode_counts
 from irm_study.stopping import first_collapse
 
 LEADING = 6
@@ -310,6 +310,24 @@ def recoveries(record: StudyRecord) -> pd.DataFrame:
     )
 
 
+def savings(record: StudyRecord) -> dict[str, float]:
+    """Shares that were not trained: of all runs' epochs those that several runs share (shared) and those after runs
+    were stopped or given up (stopped), and of the search's runs those that racing spared (spared)."""
+    runs, spec = runs_of(record), record.spec
+    if runs.empty:
+        return {"shared": 0.0, "stopped": 0.0, "spared": 0.0}
+    epochs = epochs_spent(runs)
+    search = runs[runs["stage"] == "search"].groupby("digest").size()
+    pruned = record.trials.loc[record.trials["state"] == "pruned", "digest"] if len(record.trials) else []
+    spared = sum(max(0, len(spec.study.seed_list) - int(search.get(digest, 0))) for digest in pruned)
+    planned = sum(epochs.values())
+    return {
+        "shared": epochs["shared"] / planned,
+        "stopped": epochs["stopped"] / planned,
+        "spared": spared / (spared + int(search.sum())) if len(search) else 0.0,
+    }
+
+
 def cost(record: StudyRecord) -> pd.DataFrame:
     """stage, failure_mode, runs, seconds: what was trained, and how it ended."""
     table = runs_of(record).groupby(["stage", "failure_mode"]).agg(runs=("seed", "size"), seconds=("seconds", "sum"))
@@ -408,7 +426,10 @@ def quantile_band(measured: list[dict[str, Any]], environment: str, shared: bool
             for axis, run in zip(axes, measured, strict=True)
         ]
     )
-    enough = np.isfinite(stacked).sum(axis=0) >= len(measured) / 2
+    count = np.isfinite(stacked).sum(axis=0)
+    # Runs that have just begun would pull the quantiles down: the band begins where nearly all have.
+    begun = np.arange(len(grid)) >= np.argmax(count >= 0.9 * count.max())
+    enough = begun & (count >= len(measured) / 2)
     low, median, high = (
         np.nanquantile(stacked[:, enough], [0.1, 0.5, 0.9], axis=0) if enough.any() else np.empty((3, 0))
     )

@@ -236,6 +236,29 @@ def test_cost_counts_every_run_once(record):
     assert cost["seconds"].sum() == pytest.approx(record.runs["seconds"].sum())
 
 
+def test_savings_are_epochs_that_were_not_trained_and_runs_that_were_not_asked(tmp_path):
+    record = study_record(tmp_path, trials=4, seeds=4, confirm_top=0)
+    runs, trials = record.runs, record.trials
+    assert tables.savings(record) == {"shared": 0, "stopped": 0, "spared": 0}
+    runs.loc[runs["trial"] == 0, "epochs_trained"] = 101  # of 201
+    runs.loc[runs["trial"] == 1, "shared_epochs"] = 50
+    trials.loc[trials["trial"] == 3, "state"] = "pruned"
+    lost = (runs["trial"] == 3) & (runs["seed"] > 0)
+    record.__dict__["runs"] = runs[~lost]
+    epochs = 13 * 201
+    expected = {"shared": 4 * 50 / epochs, "stopped": 4 * 100 / epochs, "spared": 3 / 16}
+    assert tables.savings(record) == pytest.approx(expected)
+    told = {picture.name: picture.concludes for picture in findings.describe(record)}["cost"]
+    assert "15% of the epochs by ending runs early" in told and "19% of the search's runs by racing" in told
+
+
+def test_a_band_begins_where_nearly_all_runs_have_begun(tmp_path):
+    runs = [{"epoch": np.arange(0.0, 51), "test": np.full(51, 0.8), "anneal_epoch": anneal} for anneal in (10, 20, 30)]
+    band = tables.quantile_band(runs, "test", False)
+    assert band["since_anneal"].min() == pytest.approx(-10, abs=1)
+    assert band["since_anneal"].max() == pytest.approx(30, abs=1)
+
+
 def test_marks_of_the_map_are_the_runs_of_the_search(record):
     marks = tables.map_marks(record)
     assert len(marks) == (record.runs["stage"] == "search").sum()
