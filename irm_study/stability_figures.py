@@ -44,7 +44,7 @@ def regret(table: pd.DataFrame) -> Figure:
     ax.grid(False, axis="y")
     ax.margins(x=0.06)
     ax.set_xlabel("accuracy on fresh seeds, the lowest of training and test (%)")
-    ax.xaxis.set_major_formatter(PercentFormatter(1, symbol=""))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}"))
     handles = [
         Line2D([], [], marker="o", linestyle="none", markerfacecolor=face, markeredgecolor=INK, label=label)
         for face, label in ((INK, "chosen with the test environment"), (PAPER, "chosen without it"))
@@ -102,7 +102,7 @@ def eyes(table: pd.DataFrame) -> Figure:
     blind = list(dict.fromkeys(table["eyes"]))
     size = 0.34 * len(modes)
     figure = Figure(
-        (max(NARROW, 1.3 + size) if len(blind) == 1 else WIDE, 1.5 + 0.24 * len(modes)), layout="constrained"
+        (max(NARROW, 1.3 + size) if len(blind) == 1 else WIDE, max(2.4, 1.5 + 0.24 * len(modes))), layout="constrained"
     )
     panels = figure.subplots(1, len(blind), sharey=True, squeeze=False)[0]
     titles = {"train": "training images alone", "validation": "a validation environment"}

@@ -6,7 +6,9 @@ import re
 import tomllib
 from pathlib import Path
 
-from irm_study import records
+import typer
+
+from irm_study import cli, records
 from irm_study.config import ConfirmSection, EnvironmentSpec, RunConfig, StudySection, StudySpec
 from irm_study.study import kinds
 from tests.synthetic import stored, study_record
@@ -48,9 +50,14 @@ def test_the_table_of_keys_has_every_key_and_every_name_of_every_kind():
     for section in (EnvironmentSpec, RunConfig, StudySection, ConfirmSection):
         for key in section.model_fields:
             assert f"`{key}`" in table, key
-    for names in kinds().values():
+    for kind, names in kinds().items():
         for name in names:
-            assert f"`{name}`" in table, name
+            assert f"`{name}`" in (README if kind == "mode" else table), name
+
+
+def test_every_command_is_in_the_readme_s_table():
+    for command in typer.main.get_command(cli.app).commands:
+        assert f"| `irm-study {command}" in README, command
 
 
 def test_every_shipped_study_reads_and_is_named_in_the_readme():
