@@ -160,15 +160,31 @@ def train(
 
 
 @app.command()
-def report(folder: Folder, as_json: AsJson = False) -> None:
+def report(
+    folder: Folder,
+    criterion: Annotated[str | None, typer.Option(help="Judge by another criterion than the search's.")] = None,
+    aggregate: Annotated[str | None, typer.Option(help="Aggregate over seeds otherwise than the search did.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the page; by default the study's own, or judged-by-<…> in it when judged anew."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Make a study's tables, figures and page again, from its table of runs; trains nothing."""
+    import dataclasses
+
     from irm_study.locks import locked
     from irm_study.records import write_tables
     from irm_study.study import load_study, stored_spec
 
     stored_spec(folder)
     with locked(folder):
-        record = load_study(folder)
+        record = load_study(folder, criterion, aggregate)
+        if out is None and (criterion or aggregate):
+            out = folder / f"judged-by-{record.spec.study.criterion}-{record.spec.study.aggregate}"
+        if out is not None:
+            out.mkdir(parents=True, exist_ok=True)
+            record = dataclasses.replace(record, folder=out)
         write_tables(record)
     _finish(record, 1, as_json)
 

@@ -222,7 +222,7 @@ class Driver:
         other criteria would have chosen, and the winner's neighbours and draws."""
         self._train_lost(workers)
         judged, asked = self._judged(), self.spec.confirm
-        trials = self.search.trials(judged)
+        trials = self.search.trials(judged, self.spec)
         chosen = records.best_trials(trials, asked.top)
         seeds = fresh_seeds(self.spec)
         configs = {row["digest"]: records.config_of(row) for row in self.scored.values()}

@@ -225,11 +225,11 @@ class Search:
                 key = self.storage.create_new_trial(self.study_id, trial)
             self._remember(self.storage.get_trial(key))
 
-    def trials(self, runs: pd.DataFrame) -> pd.DataFrame:
-        """`StudyRecord.trials`: trials as Optuna knows them, their values from the runs."""
+    def trials(self, runs: pd.DataFrame, spec: StudySpec) -> pd.DataFrame:
+        """`StudyRecord.trials`: trials as Optuna knows them, their values from the runs as `spec` aggregates them."""
         values = {
-            digest: records.aggregate(group, self.spec)
-            for digest, group in runs[runs["seed"].isin(self.spec.study.seed_list)].groupby("digest")
+            digest: records.aggregate(group, spec)
+            for digest, group in runs[runs["seed"].isin(spec.study.seed_list)].groupby("digest")
         }
         rows = []
         for trial in self.memory.get_trials(deepcopy=False):

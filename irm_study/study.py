@@ -35,6 +35,7 @@ from irm_study.config import (
     study_toml,
     train_toml,
 )
+from irm_study.criteria import AGGREGATES, criteria_for
 from irm_study.driver import Driver, Settings, Wanted, Watcher, batch_of, parts_of, rows_of, stored_runs
 from irm_study.execution import Workers, processor
 from irm_study.locks import locked
@@ -130,13 +131,14 @@ def workers_of(settings: Settings) -> Workers:
     return Workers(settings.jobs, settings.device, settings.scheduler)
 
 
-def load_study(folder: str | Path) -> StudyRecord:
+def load_study(folder: str | Path, criterion: str | None = None, aggregate: str | None = None) -> StudyRecord:
     """A study's record from its folder: for `irm-study report`, and for notebooks.
 
-    Raises ConfigError when the folder holds no study.
+    criterion, aggregate: judge its runs by others than those that guided the search. Raises ConfigError when the
+    folder holds no study, or a name is not known.
     """
     folder = Path(folder)
-    spec = stored_spec(folder)
+    spec = judged_by(stored_spec(folder), criterion, aggregate)
     runs = stored_runs(folder, spec)
     return StudyRecord(
         folder=folder,
@@ -148,12 +150,22 @@ def load_study(folder: str | Path) -> StudyRecord:
     )
 
 
+def judged_by(spec: StudySpec, criterion: str | None, aggregate: str | None) -> StudySpec:
+    """The same study under another criterion or aggregate."""
+    given = {key: value for key, value in {"criterion": criterion, "aggregate": aggregate}.items() if value is not None}
+    known = {"criterion": criteria_for(spec.environments), "aggregate": list(AGGREGATES)}
+    for key, value in given.items():
+        if value not in known[key]:
+            raise ConfigError(f"unknown {key} {value!r} for this study; one of: {', '.join(known[key])}")
+    return spec.model_copy(update={"study": spec.study.model_copy(update=given)})
+
+
 def _stored_trials(folder: Path, spec: StudySpec, runs: pd.DataFrame) -> pd.DataFrame:
     """Trials as they are in the folder's storage; from the runs alone where it is away."""
     if not (folder / "study.db").is_file():
         return records.trials_from_runs(runs, spec)
-    with contextlib.closing(open_search(spec, folder, None)) as search:
-        return search.trials(runs)
+    with contextlib.closing(open_search(stored_spec(folder), folder, None)) as search:
+        return search.trials(runs, spec)
 
 
 def stored_spec(folder: Path) -> StudySpec:
@@ -171,7 +183,7 @@ def _record(driver: Driver) -> StudyRecord:
     # A driver that was killed after its last run left a summary of the time before.
     fresh = driver.trained > 0 or stored.get("runs") != len(runs) or stored.get("trials") != search.finished
     record = StudyRecord(
-        folder, spec, runs, search.trials(runs),
+        folder, spec, runs, search.trials(runs, spec),
         importance=search.importance() if fresh else stored.get("importance") or {},
         provenance=_provenance(driver.settings) if fresh else stored.get("provenance") or {},
     )  # fmt: skip

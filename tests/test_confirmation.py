@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from irm_study import records
-from irm_study.config import RunConfig, StudySpec, run_digest
+from irm_study.config import ConfigError, RunConfig, StudySpec, run_digest
 from irm_study.confirmation import choices, draws, fresh_seeds, neighbours
 from irm_study.criteria import AGGREGATES
 from irm_study.search import open_search
@@ -196,3 +196,23 @@ def test_draws_cross_every_draw_of_data_with_every_initialisation(tmp_path):
     pd.testing.assert_series_equal(same[plain.index], plain)
     assert len({config.initial_seed for _, _, config in draws(spec, RunConfig())}) == 3
     assert crossed["score"].nunique() > 3
+
+
+# Judging anew
+
+
+def test_a_study_is_judged_anew_by_another_criterion_without_training(tmp_path):
+    record, _ = run(small(trials=5, seeds=3), tmp_path)
+    search = record.runs[record.runs["stage"] == "search"]
+    again = load_study(tmp_path, "train_only", "worst_seed")
+    expected = search.groupby("trial")["score_train_only"].min()
+    assert again.trials.set_index("trial")["value"].to_dict() == pytest.approx(expected.to_dict())
+    assert again.runs["score"].tolist() == record.runs["score_train_only"].tolist()
+    assert load_study(tmp_path).trials["value"].tolist() == record.trials["value"].tolist()
+
+
+@pytest.mark.parametrize(("criterion", "aggregate"), [("loss", None), ("validation_min", None), (None, "mode")])
+def test_a_criterion_that_the_study_does_not_allow_is_named(tmp_path, criterion, aggregate):
+    run(small(trials=1, seeds=1), tmp_path)
+    with pytest.raises(ConfigError, match=f"'{criterion or aggregate}' for this study; one of: "):
+        load_study(tmp_path, criterion, aggregate)
