@@ -46,6 +46,10 @@ Scheduler = Annotated[
         help="Train on a Dask cluster: its scheduler, as tcp://HOST:8786 or tls://…; needs the extra 'cluster'."
     ),
 ]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the file, as study.sampler_seed=1; repeatable."),
+]
 SharePrefix = Annotated[
     bool, typer.Option(help="Train once what runs of a grid share up to their anneal epochs; curves stay the same.")
 ]
@@ -95,6 +99,7 @@ def run(
     out: Out = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Trials, instead of the file's.")] = None,
     seeds: Seeds = None,
+    changes: Changes = None,
     jobs: Jobs = None,
     device: Device = "cpu",
     data_root: DataRoot = None,
@@ -105,13 +110,15 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run a study, or go on with it: search, confirm the best on fresh seeds, write the page."""
-    from irm_study.config import read_study
+    from irm_study.config import read_setting, read_study
     from irm_study.progress import Display
     from irm_study.study import kinds, run_study
 
-    given = {key: value for key, value in {"trials": trials, "seeds": seeds}.items() if value is not None}
+    given = {"study.trials": trials, "study.seeds": seeds}
+    overrides = {key: value for key, value in given.items() if value is not None}
+    overrides |= dict(read_setting(change) for change in changes or ())
     path = _study_path(study)
-    spec = read_study(path, kinds(), {"study": given} if given else None)
+    spec = read_study(path, kinds(), overrides)
     folder = _folder(out, spec.name)
     settings = _settings(spec, path, jobs, device, data_root, storage, scheduler, share_prefix)
     with Display(quiet) as display:

@@ -400,16 +400,31 @@ def _values(entry: Range | tuple[Any, ...] | None, otherwise: Any) -> tuple[Any,
 # Reading and writing
 
 
-def read_study(path: Path, kinds: Kinds, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> StudySpec:
-    """The study in a file, with single keys replaced by `overrides` ({section: {key: value}}).
+def read_study(path: Path, kinds: Kinds, overrides: Mapping[str, Any] | None = None) -> StudySpec:
+    """The study in a file, with single keys replaced by `overrides` ({"study.trials": 100}).
 
     Raises ConfigError for anything that is wrong with the file.
     """
     data = _read_toml(path)
-    for section, values in (overrides or {}).items():
-        if isinstance(data.setdefault(section, {}), dict):
-            data[section].update(values)
+    for key, value in (overrides or {}).items():
+        *tables, last = key.split(".")
+        table = data
+        for name in tables:
+            table = table.setdefault(name, {}) if isinstance(table, dict) else None
+        if isinstance(table, dict):
+            table[last] = value
     return _validate(StudySpec, data, path, kinds)
+
+
+def read_setting(text: str) -> tuple[str, Any]:
+    """`study.waves=[2, 4]`, as a command line has it: the key, and the value as TOML reads it; a bare word is text."""
+    key, equals, value = (part.strip() for part in text.partition("="))
+    if not equals or not re.fullmatch(r"[\w-]+(\.[\w-]+)*", key):
+        raise ConfigError(f"--set {shown(text)}: needs KEY=VALUE, such as study.waves=[2, 4, 8]")
+    try:
+        return key, tomllib.loads(f"value = {value}")["value"]
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError):
+        return key, value
 
 
 def read_train(path: Path, kinds: Kinds) -> TrainSpec:

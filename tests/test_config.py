@@ -18,6 +18,7 @@ from irm_study.config import (
     StudySpec,
     TrainSpec,
     changed_fields,
+    read_setting,
     read_stored_study,
     read_study,
     read_train,
@@ -429,3 +430,30 @@ def test_a_configuration_for_train_reads_back_as_it_was(tmp_path):
     path.write_text(train_toml(spec, "Two lines\nof a comment."))
     assert read_train(path, KINDS) == spec
     assert path.read_text().startswith("# Two lines\n# of a comment.\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "value"),
+    [
+        ("study.waves=[2, 4]", "study.waves", [2, 4]), ("study.sampler=random", "study.sampler", "random"),
+        ("run.learning_rate = 1e-3", "run.learning_rate", 1e-3), ("run.ramp='step'", "run.ramp", "step"),
+        ("name=a=b", "name", "a=b"),
+    ],
+)  # fmt: skip
+def test_a_setting_of_the_command_line_is_a_key_and_a_toml_value(text, key, value):
+    assert read_setting(text) == (key, value)
+
+
+@pytest.mark.parametrize("text", ["study.waves", "=3", "a b=1", "study..seeds=1", ""])
+def test_a_setting_without_key_or_value_is_refused(text):
+    with pytest.raises(ConfigError, match="needs KEY=VALUE"):
+        read_setting(text)
+
+
+def test_overrides_change_single_keys_at_any_depth(study_file):
+    overrides = {"name": "b", "study.seeds": 3, "search.learning_rate": {"low": 0.1, "high": 0.2}}
+    spec = read_study(study_file(EXAMPLE), KINDS, overrides)
+    assert (spec.name, spec.study.seeds, spec.search["learning_rate"].low) == ("b", 3, 0.1)
+    assert spec.run == read_study(study_file(EXAMPLE), KINDS).run
+    with pytest.raises(ConfigError, match="study: must be a table"):
+        read_study(study_file('name = "a"\nstudy = 3'), KINDS, {"study.seeds": 3})
