@@ -7,13 +7,26 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 
-from irm_study.drawing import INK, MODE_COLOURS, MODE_NAMES, NARROW, PAPER, WIDE, legend, nothing, picture, plain, words
+from irm_study.drawing import (
+    FAINT,
+    INK,
+    MODE_COLOURS,
+    MODE_NAMES,
+    NARROW,
+    PAPER,
+    WIDE,
+    legend,
+    nothing,
+    picture,
+    plain,
+    words,
+)
 
 SEES_TEST = "oracle"
 
@@ -112,15 +125,12 @@ def eyes(table: pd.DataFrame) -> Figure:
         counts = counts.reindex(index=modes, columns=modes).fillna(0)
         shares = counts.div(counts.sum(axis=1).replace(0, 1), axis=0)
         texts = counts.map(lambda runs: f"{runs:.0f}" if runs else "")
-        sns.heatmap(shares, annot=texts, fmt="", cmap="Greys", vmin=0, vmax=1.6, cbar=False, ax=ax, linewidths=0.6,
-                    linecolor=PAPER, annot_kws={"size": 7.5, "color": INK})  # fmt: skip
+        _cells(ax, shares, texts)
         for place, mode in enumerate(modes):
             ax.add_patch(Rectangle((place, place), 1, 1, fill=False, edgecolor=MODE_COLOURS[mode], linewidth=1.4))
         ax.set_xticks(np.arange(len(modes)) + 0.5, [MODE_NAMES[mode] for mode in modes], rotation=45, ha="right")
         ax.set_yticks(np.arange(len(modes)) + 0.5, [MODE_NAMES[mode] for mode in modes], rotation=0)
-        ax.set(xlabel=f"verdict from {titles[name]}", ylabel="")
-        ax.grid(False)
-        ax.tick_params(length=0)
+        ax.set_xlabel(f"verdict from {titles[name]}")
     panels[0].set_ylabel("with the test environment")
     return figure
 
@@ -133,16 +143,26 @@ def draws(table: pd.DataFrame) -> Figure:
     count = len(table)
     figure = Figure((NARROW, 0.9 + min(2.6, 0.32 * count)), layout="constrained")
     ax = figure.subplots()
-    texts = table.map(lambda value: f"{100 * value:.0f}") if count <= 10 else False
-    low, high = table.min().min() - 0.05, 1.25 * table.max().max()
-    sns.heatmap(table, annot=texts, fmt="", cmap="Greys", vmin=low, vmax=high, cbar=False,
-                ax=ax, linewidths=0.6, linecolor=PAPER, annot_kws={"size": 7.5, "color": INK})  # fmt: skip
+    low, high = table.min().min(), table.max().max()
+    texts = table.map(lambda value: f"{100 * value:.0f}" if count <= 10 else "")
+    _cells(ax, (table - low + 0.02) / (high - low + 0.02), texts)
     ax.set(xlabel="seed of the initialisation", ylabel="seed of the data")
     ax.set_yticks(np.arange(count) + 0.5, [plain(str(seed)) for seed in table.index], rotation=0)
     ax.set_xticks(np.arange(count) + 0.5, [plain(str(int(seed))) for seed in table.columns], rotation=90)
+    return figure
+
+
+def _cells(ax: Axes, shares: pd.DataFrame, texts: pd.DataFrame) -> None:
+    """A cell for each number, darker for more, with its text; none for 0. The shades are of a colour that the page
+    replaces by its own, so that the texts stay readable, light or dark."""
+    for row, column in zip(*np.nonzero(shares.to_numpy()), strict=True):
+        shade = 0.1 + 0.4 * shares.iloc[row, column]
+        ax.add_patch(Rectangle((column, row), 1, 1, facecolor=FAINT, alpha=shade, linewidth=0))
+        ax.text(column + 0.5, row + 0.5, texts.iloc[row, column], ha="center", va="center", fontsize=7.5)
+    ax.set_xlim(0, shares.shape[1])
+    ax.set_ylim(shares.shape[0], 0)
     ax.grid(False)
     ax.tick_params(length=0)
-    return figure
 
 
 STABILITY_FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {
