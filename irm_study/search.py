@@ -314,27 +314,31 @@ def open_search(spec: StudySpec, folder: Path, storage: str | None) -> Search:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = storage or f"sqlite:///{(folder / 'study.db').resolve()}"
     where = str(folder / "study.db") if storage is None else f"--storage {without_password(storage)}"
-    held = None
     try:
-        url = sqlalchemy.make_url(url)
-        if url.drivername == "postgresql":
-            url = url.set(drivername="postgresql+psycopg")
-        opened = RDBStorage(url.render_as_string(hide_password=False))
-        if opened.engine.dialect.name == "sqlite":
-            sqlalchemy.event.listen(opened.engine, "connect", _write_ahead)
-            opened.engine.dispose()
-            _check_pages(opened)
-        study_id = _study_id(opened, spec.name)
-        if opened.engine.dialect.name == "postgresql":
-            held = _hold(opened, study_id, spec.name, where)
-        digest, stored = study_digest(spec), opened.get_study_user_attrs(study_id).get("digest")
-        if stored is None:
-            opened.set_study_user_attr(study_id, "digest", digest)
-            # As Study.set_metric_names does, which warns of being experimental.
-            named = f"{spec.study.criterion}, {spec.study.aggregate}"
-            opened.set_study_system_attr(study_id, "study:metric_names", [named])
-        if stored in (None, digest):
-            return Search(spec, where, opened, study_id, held)
+        with contextlib.ExitStack() as failing:
+            url = sqlalchemy.make_url(url)
+            if url.drivername == "postgresql":
+                url = url.set(drivername="postgresql+psycopg")
+            opened = RDBStorage(url.render_as_string(hide_password=False))
+            failing.callback(opened.engine.dispose)
+            if opened.engine.dialect.name == "sqlite":
+                sqlalchemy.event.listen(opened.engine, "connect", _write_ahead)
+                opened.engine.dispose()
+                _check_pages(opened)
+            study_id = _study_id(opened, spec.name)
+            held = None
+            if opened.engine.dialect.name == "postgresql":
+                held = failing.enter_context(_hold(opened, study_id, spec.name, where))
+            digest, stored = study_digest(spec), opened.get_study_user_attrs(study_id).get("digest")
+            if stored is None:
+                opened.set_study_user_attr(study_id, "digest", digest)
+                # As Study.set_metric_names does, which warns of being experimental.
+                named = f"{spec.study.criterion}, {spec.study.aggregate}"
+                opened.set_study_system_attr(study_id, "study:metric_names", [named])
+            if stored in (None, digest):
+                search = Search(spec, where, opened, study_id, held)
+                failing.pop_all()
+                return search
     except ConfigError:
         raise
     except STORAGE_ERRORS as error:
@@ -392,7 +396,7 @@ def _hold(storage: RDBStorage, study_id: int, name: str, where: str) -> sqlalche
     key = int.from_bytes(hashlib.sha256(f"irm-study {name}".encode()).digest()[:8], "little", signed=True)
     if not connection.scalar(sqlalchemy.text("SELECT pg_try_advisory_lock(:key)"), {"key": key}):
         holder = storage.get_study_user_attrs(study_id).get("holder", "unknown")
-        storage.engine.dispose()
+        connection.close()
         raise ConfigError(f"{where}: another process works on study {name!r} ({holder}); wait for it, or stop it")
     storage.set_study_user_attr(study_id, "holder", this_process())
     return connection

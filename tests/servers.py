@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -86,7 +87,8 @@ class Postgres:
     def __init__(self, folder: Path, password: str):
         self.programs = postgres_programs()
         self.folder, self.port, self.password = folder / "postgres", free_port(), password
-        self.url = f"postgresql://trainer:{password}@127.0.0.1:{self.port}/studies"
+        self.quoted = quote(password, safe="")
+        self.url = f"postgresql://trainer:{self.quoted}@127.0.0.1:{self.port}/studies"
         self.folder.mkdir()
         (folder / "password").write_text(password)
         self.as_user: list[str] = []
