@@ -37,6 +37,9 @@ DIGITS = ("embedded", "mnist", "fashion-mnist", "kmnist")
 Kinds = Mapping[str, Collection[str]]
 
 
+MAX_FILE_BYTES = 2**20
+
+
 class ConfigError(ValueError):
     """The input is wrong. The message says where, what, and what is allowed."""
 
@@ -527,7 +530,11 @@ def _flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_bytes().decode("utf-8")
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
+            raise ConfigError(f"{path}: larger than {MAX_FILE_BYTES // 2**20} MiB; a study file is a page of text")
+        text = data.decode("utf-8")
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
     except IsADirectoryError:

@@ -55,6 +55,7 @@ def holder_of(folder: Path) -> str | None:
 
 def _read_holder(folder: Path) -> str:
     try:
-        return (folder / ".holder").read_text()
+        with (folder / ".holder").open(errors="replace") as file:
+            return file.read(200)
     except OSError:
         return "unknown"

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from irm_study import parts
-from irm_study.config import EnvironmentSpec, RunConfig, StudySpec
+from irm_study.config import ConfigError, EnvironmentSpec, RunConfig, StudySpec
 from irm_study.criteria import AGGREGATES, CRITERIA, criteria_for, score
 from irm_study.curves import PROBES, QUANTITIES, Curves, curve_columns, curves_from_row
 from irm_study.failures import FAILURE_MODES, diagnose
@@ -117,6 +118,7 @@ def read_parts(folder: Path, environments: EnvironmentSpec, move_aside: bool = F
     move_aside: for the folder's driver, who trains again what a damaged part held.
     """
     table = parts.read(folder / "runs", schema(environments), move_aside)
+    _check_rows(table, folder / "runs")
     runs = table.to_pandas(integer_object_nulls=True)
     order = runs["stage"].map(STAGES.index)
     runs = runs.assign(_order=order).sort_values(["_order", "trial", "seed"], kind="stable").drop(columns="_order")
@@ -130,6 +132,23 @@ def restage(folder: Path, stage: str, trials: Mapping[tuple[str, int], int], env
     write_part(
         folder, [row | {"stage": stage, "trial": trials[row["digest"], row["seed"]]} for row in rows], environments
     )
+
+
+def _check_rows(table: pa.Table, folder: Path) -> None:
+    """Raise ConfigError for rows that no driver wrote: every run has a key, and curves of one length."""
+    lists = [name for name in table.column_names if pa.types.is_list(table.schema.field(name).type)]
+    for name in ("stage", "trial", "seed", "digest", *lists):
+        if table[name].null_count:
+            raise ConfigError(f"{folder}: {name}: not given in {table[name].null_count} rows")
+    stages = pc.unique(table["stage"]).to_pylist()
+    if not set(stages) <= set(STAGES):
+        raise ConfigError(f"{folder}: stage: {sorted(set(stages) - set(STAGES))[0]!r} is none of: {', '.join(STAGES)}")
+    lengths = pc.list_value_length(table["curve_epoch"])
+    for name in lists:
+        one = pc.list_value_length(table[name])
+        same = lengths if name != "curve_examples" else pc.list_value_length(table["curve_examples"])
+        if not pc.all(pc.and_(pc.equal(one, same), pc.greater(one, 0)), min_count=0).as_py():
+            raise ConfigError(f"{folder}: {name}: as many numbers as in curve_epoch, and one at least, are needed")
 
 
 # Judgements

@@ -20,7 +20,7 @@ from typing import Any
 
 import pandas as pd
 
-from irm_study import records
+from irm_study import records, untrusted
 from irm_study.config import (
     ConfigError,
     Kinds,
@@ -40,7 +40,6 @@ from irm_study.driver import Driver, Settings, Wanted, Watcher, batch_of, parts_
 from irm_study.execution import Workers, processor
 from irm_study.locks import locked
 from irm_study.records import StudyRecord
-from irm_study.search import open_search
 
 
 def kinds() -> Kinds:
@@ -139,15 +138,16 @@ def load_study(folder: str | Path, criterion: str | None = None, aggregate: str 
     """
     folder = Path(folder)
     spec = judged_by(stored_spec(folder), criterion, aggregate)
-    runs = stored_runs(folder, spec)
-    return StudyRecord(
-        folder=folder,
-        spec=spec,
-        runs=runs,
-        trials=_stored_trials(folder, spec, runs),
-        importance=_stored_summary(folder).get("importance") or {},
-        provenance=_stored_summary(folder).get("provenance") or {},
-    )
+    try:
+        runs = stored_runs(folder, spec)
+        trials = _stored_trials(folder, spec, runs)
+    except ConfigError:
+        raise
+    except (ValueError, TypeError, LookupError, ArithmeticError) as error:  # rows that no driver wrote
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConfigError(f"{folder / 'runs'}: holds rows that are no runs of this study: {reason}") from None
+    told = _stored_summary(folder)
+    return StudyRecord(folder, spec, runs, trials, told.get("importance") or {}, told.get("provenance") or {})
 
 
 def judged_by(spec: StudySpec, criterion: str | None, aggregate: str | None) -> StudySpec:
@@ -161,17 +161,28 @@ def judged_by(spec: StudySpec, criterion: str | None, aggregate: str | None) -> 
 
 
 def _stored_trials(folder: Path, spec: StudySpec, runs: pd.DataFrame) -> pd.DataFrame:
-    """Trials as they are in the folder's storage; from the runs alone where it is away."""
-    if not (folder / "study.db").is_file():
-        return records.trials_from_runs(runs, spec)
-    with contextlib.closing(open_search(stored_spec(folder), folder, None)) as search:
-        return search.trials(runs, spec)
+    """Trials as they are in the folder's storage, their parameters and values from the runs; from the runs alone where
+    it is away. Two trials may have one configuration, whose runs are those of the first."""
+    told = records.trials_from_runs(runs, spec)
+    stored = untrusted.read_trials(folder / "study.db", spec.name)
+    if stored is None:
+        return told
+    known = {row["digest"]: row for row in told.to_dict("records")}
+    rows = [
+        known[each.digest]
+        | {"trial": each.number, "state": each.state}
+        | ({"value": float("nan")} if each.state == "running" else {})
+        for each in stored
+        if each.digest in known
+    ]
+    return pd.DataFrame(rows, columns=told.columns).sort_values("trial", kind="stable").reset_index(drop=True)
 
 
 def stored_spec(folder: Path) -> StudySpec:
     """The study that a folder holds."""
     if not (folder / "study.toml").is_file():
         raise ConfigError(f"{folder}: holds no study (no study.toml); 'irm-study run' makes one")
+    untrusted.refuse_links(folder)
     return read_stored_study(folder / "study.toml")
 
 
@@ -198,6 +209,7 @@ def _record(driver: Driver) -> StudyRecord:
 def _claim(folder: Path, spec: StudySpec) -> None:
     """Make the folder this study's; raise ConfigError when it holds another one."""
     path = folder / "study.toml"
+    untrusted.refuse_links(folder)
     if path.exists():
         stored = read_stored_study(path)
         if study_digest(stored) != study_digest(spec):
@@ -263,7 +275,16 @@ def _version(package: str) -> str:
 
 
 def _stored_summary(folder: Path) -> dict[str, Any]:
+    """What an earlier driver wrote, as far as it is of the right kind."""
     try:
-        return json.loads((folder / "summary.json").read_text())
-    except (OSError, ValueError):
+        told = json.loads(untrusted.read_text(folder / "summary.json"))
+    except (OSError, ValueError, RecursionError):
         return {}
+    if not isinstance(told, dict):
+        return {}
+    importance = told.get("importance")
+    shares = importance.items() if isinstance(importance, dict) else ()
+    told["importance"] = {key: float(share) for key, share in shares if isinstance(share, float) and 0 <= share <= 1}
+    if not isinstance(told.get("provenance"), dict):
+        told["provenance"] = {}
+    return told

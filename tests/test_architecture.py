@@ -19,7 +19,7 @@ from irm_study.study import kinds
 
 ROWS = [
     {"config", "digits", "statistics", "curves"},
-    {"environments", "models", "penalties", "ramps", "failures", "locks", "cluster", "parts"},
+    {"environments", "models", "penalties", "ramps", "failures", "locks", "cluster", "parts", "untrusted"},
     {"networks", "criteria", "stopping"},
     {"training", "records"},
     {"confirmation"},

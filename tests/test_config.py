@@ -306,7 +306,11 @@ TABLES = st.fixed_dictionaries(
         "surprise": NESTED,
     },
 )
-FUZZ = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(
+    max_examples=3400, deadline=None, database=None, derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)  # fmt: skip
+"""Three kinds of input, 10,200 in all."""
 
 
 def a_study_or_one_error(path) -> None:
@@ -323,6 +327,21 @@ def a_study_or_one_error(path) -> None:
 @given(content=st.one_of(st.binary(max_size=60), st.text(max_size=60).map(lambda text: text.encode("utf-8", "ignore"))))
 def test_any_bytes_are_a_study_or_one_error(study_file, content):
     a_study_or_one_error(study_file(content))
+
+
+WHOLE = EXAMPLE.encode()
+
+
+@FUZZ
+@given(
+    cut=st.tuples(st.integers(0, len(WHOLE)), st.integers(0, 30)),
+    put=st.one_of(
+        st.binary(max_size=8), KEYS.map(str.encode), SCALARS.map(repr).map(lambda text: text.encode("utf-8", "ignore"))
+    ),
+)
+def test_a_study_file_with_anything_put_anywhere_is_a_study_or_one_error(study_file, cut, put):
+    start, length = cut
+    a_study_or_one_error(study_file(WHOLE[:start] + put + WHOLE[start + length :]))
 
 
 @FUZZ

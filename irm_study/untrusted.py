@@ -1,0 +1,73 @@
+"""Reading a folder that a stranger may have made: nothing outside it, nothing without a limit, nothing run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from pathlib import Path
+from typing import NamedTuple
+
+from irm_study.config import ConfigError
+
+MAX_TRIALS = 1_000_000
+MAX_TEXT_BYTES = 64 * 2**20
+"""Of summary.json: a study of 10,000 trials has under one."""
+MAX_CELL_BYTES = 1_000_000
+MAX_STEPS = 2_000
+"""Of a hundred thousand instructions each of SQLite's machine, for all trials: some ten seconds."""
+
+
+class StoredTrial(NamedTuple):
+    number: int
+    digest: str
+    state: str
+    """complete | pruned | running"""
+
+
+def refuse_links(folder: Path) -> None:
+    """Raise ConfigError where the folder holds a link: through one, a study would be read, or a page written,
+    outside of it."""
+    for part in (folder, folder / "runs", folder / "figures"):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(part) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    raise ConfigError(f"{entry.path}: is a link; a study's folder is read and written without any")
+
+
+def read_text(path: Path) -> str:
+    """Raises OSError or ValueError."""
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    with path.open("rb") as file:
+        data = file.read(MAX_TEXT_BYTES + 1)
+    if len(data) > MAX_TEXT_BYTES:
+        raise ConfigError(f"{path}: larger than {MAX_TEXT_BYTES // 2**20} MiB; not read")
+    return data.decode()
+
+
+def read_trials(path: Path, study: str) -> list[StoredTrial] | None:
+    """The trials in a folder's own storage, without Optuna, which would trust it, and without writing to it; None
+    where they cannot be told."""
+    if not path.is_file():
+        return None
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)) as database:
+            database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_CELL_BYTES)
+            database.execute("PRAGMA trusted_schema = OFF")
+            steps = iter(range(MAX_STEPS))
+            database.set_progress_handler(lambda: next(steps, None) is None, 100_000)
+            rows = database.execute(
+                """
+                SELECT number.value_json, digest.value_json, lower(trials.state)
+                FROM studies JOIN trials USING (study_id)
+                JOIN trial_user_attributes AS number ON number.trial_id = trials.trial_id AND number.key = 'trial'
+                JOIN trial_user_attributes AS digest ON digest.trial_id = trials.trial_id AND digest.key = 'digest'
+                WHERE studies.study_name = ? AND trials.state IN ('COMPLETE', 'PRUNED', 'RUNNING')
+                ORDER BY trials.number LIMIT ?
+                """,
+                (study, MAX_TRIALS),
+            )
+            return [StoredTrial(int(number), str(digest).strip('"'), state) for number, digest, state in rows]
+    except (sqlite3.Error, ValueError, TypeError, OverflowError):
+        return None
