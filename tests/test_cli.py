@@ -340,7 +340,7 @@ def test_a_full_disk_is_one_message_and_status_1(irm, tiny, no_page, monkeypatch
     def full(table, path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    monkeypatch.setattr("irm_study.records.pq.write_table", full)
+    monkeypatch.setattr("irm_study.parts.pq.write_table", full)
     status, _, err = irm("run", tiny, "--quiet")
     assert (status, len(err.splitlines())) == (1, 1)
     assert os.strerror(errno.ENOSPC) in err
