@@ -116,6 +116,8 @@ def verdict(outcomes: pd.DataFrame, pairs: pd.DataFrame) -> str:
     leads = (
         f"{top['name']} has the highest rate, {reached[top['name']]} (95% interval {interval(top['low'], top['high'])})"
     )
+    if top["rate"] == 0:
+        return f"None of {len(outcomes)} configurations reached the target zone, on {outcomes['n'].sum()} runs in all."
     if found.empty:
         return f"No two of {len(outcomes)} configurations are shown to differ in success rate; {leads}."
     beaten = [
@@ -220,6 +222,8 @@ def describe(sides: Sequence[Side]) -> list[Picture]:
 
 def conclude_rates(outcomes: pd.DataFrame) -> str:
     top = outcomes.loc[outcomes["rate"].idxmax()]
+    if top["rate"] == 0:
+        return "No run of any configuration reached the target zone."
     return (
         f"The highest is {top['name']}'s, {percent(top['rate'])} "
         f"(95% interval {interval(top['low'], top['high'])}, n = {top['n']})."

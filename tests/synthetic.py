@@ -211,7 +211,17 @@ def _curves(
         broken = epoch >= run.anneal_epoch + 5
         accuracy[broken], nll[broken] = math.nan, math.inf
         accuracy[-1], nll[-1] = math.nan, math.inf
-    columns = dict.fromkeys(QUANTITIES, np.zeros_like(accuracy)) | {"accuracy": accuracy, "nll": nll}
+    # Judged anew, a collapsed run is one of constant logits, and no other is.
+    constant = (mode == "collapsed") & (epoch > run.anneal_epoch + 10)[:, None]
+    spread, positive = (
+        np.where(constant, 0.0, np.ones_like(accuracy)),
+        np.where(constant, 1.0, np.full_like(accuracy, 0.5)),
+    )
+    gradient = np.zeros_like(accuracy) + np.array(
+        [0.05 * (name == "train1") - 0.05 * (name == "train2") for name in names]
+    )
+    columns = {"accuracy": accuracy, "nll": nll, "spread": spread, "positive_share": positive, "gradient": gradient}
+    assert columns.keys() == set(QUANTITIES)
     weight = np.where(epoch < run.anneal_epoch, run.initial_weight, run.penalty_weight)
     test, heldout = (accuracy[:, names.index(name)] for name in ("test", "heldout"))
     probes = {"grey_accuracy": heldout, "swapped_accuracy": test, "swap_share": np.abs(heldout - test)}

@@ -185,6 +185,14 @@ def test_a_difference_is_claimed_only_where_the_test_shows_it(tmp_path):
     assert told.endswith("more often in the target zone than bad.")
 
 
+def test_where_no_run_reached_the_zone_none_is_called_the_highest(tmp_path):
+    sides = comparison.load_sides([trained(tmp_path, name, 3, mode="collapsed") for name in "abc"])
+    outcomes, pairs = comparison.outcomes(sides), comparison.pairs(sides)
+    told = comparison_report.verdict(outcomes, pairs)
+    assert told == "None of 3 configurations reached the target zone, on 9 runs in all."
+    assert "highest" not in comparison_report.conclude_rates(outcomes)
+
+
 def test_settings_are_split_into_those_that_differ_and_the_rest(three):
     differ, same = comparison.settings(comparison.load_sides(three[:2]))
     assert differ["penalty"] == ["irmv1", "vrex"] and differ["epochs"] == [201, 151]
@@ -285,4 +293,5 @@ def test_a_study_s_own_folder_is_not_written_over(tmp_path):
 
 
 def test_every_name_is_one_figure():
-    assert len(page.DRAWN) == len(COMPARISON_FIGURES) + len(page.FIGURES)
+    kinds = (page.FIGURES, page.STABILITY_FIGURES, COMPARISON_FIGURES)
+    assert len(page.DRAWN) == sum(map(len, kinds))
