@@ -226,7 +226,7 @@ def test_help_says_every_word_that_was_written(command):
 
 @pytest.mark.parametrize(
     ("line", "offered"),
-    [("run q", ["quickstart"]), ("run ", ["collapse", "quickstart"]), ("train gr", ["grey-oracle"]),
+    [("run q", ["quickstart"]), ("run col", ["collapse"]), ("train gr", ["grey-oracle"]),
      ("train c", []), ("calibrate calibration-", ["calibration-mnist"]), ("conf", ["confirm"])],
 )  # fmt: skip
 def test_the_shell_completes_commands_and_shipped_studies(monkeypatch, capsys, line, offered):
