@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 MODE_COLOURS = {
@@ -69,6 +69,7 @@ ZONE = {"color": MODE_COLOURS["invariant"], "alpha": 0.13, "linewidth": 0}
 INK, FAINT, GRID, PAPER = "#1f2328", "#6b7480", "#dce1e7", "#ffffff"
 """The four colours that are no data; the page replaces them by its own, light or dark."""
 
+DPI = 200
 WIDE, NARROW = 6.75, 3.3
 """Inches: the text width and the column width of a two-column paper."""
 
@@ -126,12 +127,26 @@ def svg_and_png(figure: Figure, name: str) -> tuple[str, bytes]:
     """A figure as SVG text and as PNG bytes, the same each time."""
     # Text stays text in the SVG: smaller, searchable, and read out; ids follow from the name alone.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.set_dpi(DPI)  # letters are wider where they are drawn finer: the room for them is measured so
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
         svg, png = io.StringIO(), io.BytesIO()
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-        figure.savefig(png, format="png", dpi=200, metadata={"Software": None})
+        figure.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
     return svg.getvalue(), png.getvalue()
+
+
+def cells(ax: Axes, shares: pd.DataFrame, texts: pd.DataFrame) -> None:
+    """A cell for each number, darker for more, with its text; none for 0. The shades are of a colour that the page
+    replaces by its own, so that the texts stay readable, light or dark."""
+    for row, column in zip(*np.nonzero(shares.to_numpy()), strict=True):
+        shade = 0.1 + 0.4 * shares.iloc[row, column]
+        ax.add_patch(Rectangle((column, row), 1, 1, facecolor=FAINT, alpha=shade, linewidth=0))
+        ax.text(column + 0.5, row + 0.5, texts.iloc[row, column], ha="center", va="center", fontsize=7.5)
+    ax.set_xlim(0, shares.shape[1])
+    ax.set_ylim(shares.shape[0], 0)
+    ax.grid(False)
+    ax.tick_params(length=0)
 
 
 def nothing(why: str) -> Figure:

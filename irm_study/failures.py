@@ -23,14 +23,14 @@ from irm_study.curves import Curves
 
 DIVERGED_NLL = 10 * math.log(2)
 """Nats; a network that knows nothing has a tenth of it, so only steps far too large lead here."""
-COLLAPSED_SPREAD = 0.1
-"""Of logits: probabilities within 2.5 points of each other, as good as constant."""
 CONSTANT_SPREAD = 0.05
 """Of logits that no run was seen to come back from (reports/published/collapse)."""
+CONSTANT_NLL = 0.01
+"""A constant's NLL is log 2 = 0.6931 nats; this near to it nothing is known of the labels."""
+COLLAPSED_NLL = 0.02
+"""The same, where accuracies say so too."""
 COLLAPSED_SHARE = 0.95
 """Of one class among the predictions; accuracy is then within 5 points of chance, whatever the rest are."""
-COLLAPSED_NLL = 0.01
-"""A constant's NLL is log 2 = 0.6931 nats; a run within this of it has learnt nothing."""
 STANDARD_ERRORS = 3
 """A share counts as passed, or two as different, where sampling leaves less than one chance in 700."""
 
@@ -217,10 +217,21 @@ def diverged(seen: Seen) -> Finding:
 
 
 def collapsed(seen: Seen) -> Finding:
-    """The network says the same of every example."""
+    """The network says the same of every example, or as good as nothing of any."""
+    constant = is_constant(seen.spread, seen.nll)
+    chance = seen.zones.target_test - 0.5
+    knows_nothing = np.abs(seen.nll - math.log(2)) < COLLAPSED_NLL
+    for accuracy in (seen.train, seen.elsewhere):
+        knows_nothing &= np.abs(accuracy - 0.5) < chance
     return Finding(
-        collapsed_at(seen.spread, seen.one_class, seen.nll),
-        {"logit spread": seen.spread, "share of one class": seen.one_class, "train NLL": seen.nll},
+        constant | (seen.one_class > COLLAPSED_SHARE) | knows_nothing,
+        {
+            "logit spread": seen.spread,
+            "share of one class": seen.one_class,
+            "train NLL": seen.nll,
+            "train accuracy": seen.train,
+            "accuracy under the reversed colour": seen.elsewhere,
+        },
     )
 
 
@@ -320,10 +331,9 @@ PARTIALS = {
 }
 
 
-def collapsed_at(spread: np.ndarray, one_class: np.ndarray, nll: np.ndarray) -> np.ndarray:
-    """Where the logits are constant at the NLL (nats) of knowing nothing, or one class is predicted."""
-    constant = (spread < COLLAPSED_SPREAD) & (np.abs(nll - math.log(2)) < COLLAPSED_NLL)
-    return constant | (one_class > COLLAPSED_SHARE)
+def is_constant(spread: np.ndarray, nll: np.ndarray) -> np.ndarray:
+    """Where the logits are constant at the NLL (nats) of knowing nothing."""
+    return (spread < CONSTANT_SPREAD) & (np.abs(nll - math.log(2)) < CONSTANT_NLL)
 
 
 def _sameness(curves: Curves) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -381,7 +391,7 @@ def has_diverged(curves: Curves) -> bool:
 
 
 def collapses(curves: Curves) -> tuple[np.ndarray, np.ndarray]:
-    """At which checkpoints `collapsed` applies, and at which of them the logits are constant."""
+    """At which checkpoints one class is predicted or the logits are constant, and at which the logits are constant."""
     spread, one_class, nll = _sameness(curves)
-    found = collapsed_at(spread, one_class, nll)
-    return found, (spread < CONSTANT_SPREAD) & (np.abs(nll - math.log(2)) < COLLAPSED_NLL)
+    constant = is_constant(spread, nll)
+    return constant | (one_class > COLLAPSED_SHARE), constant

@@ -34,6 +34,7 @@ from irm_study.drawing import (
     accuracy_axis,
     bar,
     by_mode,
+    cells,
     crowd,
     fade,
     legend,
@@ -525,8 +526,7 @@ def confusion(table: pd.DataFrame) -> Figure:
         counts = counts.reindex(index=ways, columns=modes).fillna(0)
         shares = counts.div(counts.sum(axis=1), axis=0).fillna(0)
         texts = counts.map(lambda runs: f"{runs:.0f}" if runs else "")
-        sns.heatmap(shares, annot=texts, fmt="", cmap="Greys", vmin=0, vmax=1.6, cbar=False, ax=ax, linewidths=0.6,
-                    linecolor=PAPER, annot_kws={"size": 7.5, "color": INK})  # fmt: skip
+        cells(ax, shares, texts)
         for row, way in enumerate(ways):
             place = (modes.index(intended[way]), row)
             ax.add_patch(Rectangle(place, 1, 1, fill=False, edgecolor=MODE_COLOURS[intended[way]], linewidth=1.6))

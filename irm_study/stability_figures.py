@@ -7,20 +7,19 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 
 from irm_study.drawing import (
-    FAINT,
     INK,
     MODE_COLOURS,
     MODE_NAMES,
     NARROW,
     PAPER,
     WIDE,
+    cells,
     legend,
     nothing,
     picture,
@@ -48,11 +47,17 @@ def regret(table: pd.DataFrame) -> Figure:
             ax.hlines(place, row["score_low"], row["score_high"], color=INK, linewidth=1.1)
         face = INK if row["criterion"].startswith(SEES_TEST) else PAPER
         ax.scatter(row["score"], place, s=28, facecolor=face, edgecolor=INK, zorder=3)
-        text = f"trial {row['trial']}: {row['successes']} of {row['n']} in zone"
-        ax.annotate(text, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=7)
     names = [f"{words(row.criterion)}, {words(row.aggregate)}" for row in table.itertuples()]
     ax.set_yticks(range(len(table)), names)
     ax.set_ylim(len(table) - 0.5, -0.5)
+    outcomes = [f"trial {row.trial}: {row.successes} of {row.n} in zone" for row in table.itertuples()]
+    right = ax.twinx()
+    right.set_yticks(range(len(table)), outcomes)
+    right.set_ylim(ax.get_ylim())
+    right.tick_params(length=0)
+    right.grid(False)
+    for side in right.spines.values():
+        side.set_visible(False)
     ax.axvline(table["score"].max(), color=INK, linewidth=0.7, linestyle=(0, (2, 2)))
     ax.grid(False, axis="y")
     ax.margins(x=0.06)
@@ -125,7 +130,7 @@ def eyes(table: pd.DataFrame) -> Figure:
         counts = counts.reindex(index=modes, columns=modes).fillna(0)
         shares = counts.div(counts.sum(axis=1).replace(0, 1), axis=0)
         texts = counts.map(lambda runs: f"{runs:.0f}" if runs else "")
-        _cells(ax, shares, texts)
+        cells(ax, shares, texts)
         for place, mode in enumerate(modes):
             ax.add_patch(Rectangle((place, place), 1, 1, fill=False, edgecolor=MODE_COLOURS[mode], linewidth=1.4))
         ax.set_xticks(np.arange(len(modes)) + 0.5, [MODE_NAMES[mode] for mode in modes], rotation=45, ha="right")
@@ -145,24 +150,11 @@ def draws(table: pd.DataFrame) -> Figure:
     ax = figure.subplots()
     low, high = table.min().min(), table.max().max()
     texts = table.map(lambda value: f"{100 * value:.0f}" if count <= 10 else "")
-    _cells(ax, (table - low + 0.02) / (high - low + 0.02), texts)
+    cells(ax, (table - low + 0.02) / (high - low + 0.02), texts)
     ax.set(xlabel="seed of the initialisation", ylabel="seed of the data")
     ax.set_yticks(np.arange(count) + 0.5, [plain(str(seed)) for seed in table.index], rotation=0)
     ax.set_xticks(np.arange(count) + 0.5, [plain(str(int(seed))) for seed in table.columns], rotation=90)
     return figure
-
-
-def _cells(ax: Axes, shares: pd.DataFrame, texts: pd.DataFrame) -> None:
-    """A cell for each number, darker for more, with its text; none for 0. The shades are of a colour that the page
-    replaces by its own, so that the texts stay readable, light or dark."""
-    for row, column in zip(*np.nonzero(shares.to_numpy()), strict=True):
-        shade = 0.1 + 0.4 * shares.iloc[row, column]
-        ax.add_patch(Rectangle((column, row), 1, 1, facecolor=FAINT, alpha=shade, linewidth=0))
-        ax.text(column + 0.5, row + 0.5, texts.iloc[row, column], ha="center", va="center", fontsize=7.5)
-    ax.set_xlim(0, shares.shape[1])
-    ax.set_ylim(shares.shape[0], 0)
-    ax.grid(False)
-    ax.tick_params(length=0)
 
 
 STABILITY_FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {
