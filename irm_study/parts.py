@@ -7,6 +7,7 @@ before anything of a part is read, what its metadata say is held against limits,
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import uuid
@@ -147,4 +148,10 @@ def _decoded(table: pa.Table, schema: pa.Schema, path: Path) -> pa.Table:
                 longest = max((len(text.as_py() or "") for text in chunk.dictionary), default=0)
                 if longest > MAX_TEXT:
                     raise ConfigError(f"{path}: {name}: a text of {longest} characters; {MAX_TEXT} are read at most")
-    return table.cast(schema)
+    for field in schema:
+        if field.name not in table.column_names:  # written before the column was thought of
+            if field.metadata is None:
+                raise KeyError(f"column {field.name} is missing")
+            value = json.loads(field.metadata[b"default"])
+            table = table.append_column(field.name, pa.array([value] * len(table), field.type))
+    return table.select(schema.names).cast(schema)

@@ -87,12 +87,16 @@ def run_row(
 
 
 def schema(environments: EnvironmentSpec) -> pa.Schema:
-    """Of the stored table. The number of environments is the study's; nothing else varies."""
+    """Of the stored table. The number of environments is the study's; a hyperparameter that a part does not know yet
+    had its default there."""
     types = {int: pa.int64(), int | None: pa.int64(), float: pa.float64(), bool: pa.bool_()}
     numbers = pa.list_(pa.float32())
     return pa.schema(
         [("stage", pa.string()), ("trial", pa.int64()), ("seed", pa.int64()), ("digest", pa.string())]
-        + [(name, types.get(field.annotation, pa.string())) for name, field in RunConfig.model_fields.items()]
+        + [
+            pa.field(name, types.get(field.annotation, pa.string()), metadata={"default": json.dumps(field.default)})
+            for name, field in RunConfig.model_fields.items()
+        ]
         + [("epochs_trained", pa.int64()), ("stopped", pa.string()), ("shared_epochs", pa.int64())]
         + [("seconds", pa.float64()), ("device", pa.string())]
         + [("curve_epoch", pa.list_(pa.int64())), ("curve_penalty_weight", numbers)]

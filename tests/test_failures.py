@@ -18,7 +18,7 @@ RUN = RunConfig(epochs=100, anneal_epoch=30)
 
 # train1, train2, heldout, test
 SHAPES = {
-    "start": {"accuracy": (0.5, 0.5, 0.5, 0.5), "nll": 0.70, "gradient": (0.01, 0.01), "spread": 0.3, "share": 0.4},
+    "start": {"accuracy": (0.5, 0.5, 0.5, 0.5), "nll": 0.75, "gradient": (0.01, 0.01), "spread": 0.3, "share": 0.4},
     "collapsed": {"accuracy": (0.5, 0.5, 0.5, 0.5), "nll": 0.6931, "gradient": (0, 0), "spread": 0.001, "share": 1.0},
     "memorised": {"accuracy": (0.90, 0.93, 0.80, 0.2), "nll": 0.25, "gradient": (0, 0), "spread": 3.0, "share": 0.5},
     "erm_like": {
@@ -94,6 +94,23 @@ def test_a_risk_far_above_a_constants_is_divergence_too():
 )
 def test_a_collapse_says_when_it_came(shapes, when):
     assert when in diagnose(curves_of(*shapes), SPEC, RUN).explanation
+
+
+@pytest.mark.parametrize(
+    ("changes", "mode"),
+    [
+        ({"spread": 0.3, "nll": 0.685}, "collapsed"), ({"spread": 0.3, "nll": 0.66}, "partial"),
+        ({"spread": 0.04, "test": 0.7}, "collapsed"), ({"spread": 0.3, "test": 0.7}, "anti_colour"),
+        ({"spread": 0.3, "nll": 0.6, "share": 0.97}, "collapsed"),
+    ],
+)  # fmt: skip
+def test_a_collapse_is_a_constant_or_one_class_or_knowing_nothing(changes, mode):
+    curves = curves_of("collapsed")
+    curves.positive_share[:] = changes.get("share", 0.5)
+    curves.spread[:] = changes["spread"]
+    curves.nll[:] = changes.get("nll", 0.69)
+    curves.accuracy[:, 3] = changes.get("test", 0.5)
+    assert diagnose(curves, SPEC, RUN).mode == mode
 
 
 def test_memorising_needs_a_gap_to_held_out_examples():

@@ -9,6 +9,7 @@ import os
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
@@ -57,6 +58,17 @@ def test_a_part_reads_back_as_it_was_written(tmp_path):
         assert back.examples == (8000, 8000, 4000, 4000, 4000)
         for name in ("epoch", "penalty_weight", *QUANTITIES, *PROBES):
             np.testing.assert_array_equal(getattr(back, name), getattr(there, name))
+
+
+def test_a_part_from_before_a_hyperparameter_came_has_its_default(tmp_path):
+    path = records.write_part(tmp_path, [row(0), row(1)], ENVIRONMENTS)
+    table = pq.read_table(path)
+    pq.write_table(table.drop_columns(["initial_seed", "give_up"]), path)
+    read = records.read_parts(tmp_path, ENVIRONMENTS)
+    assert [records.config_of(each) for each in read.to_dict("records")] == [RUN, RUN]
+    pq.write_table(table.drop_columns(["curve_nll_test"]), path)
+    with pytest.raises(ConfigError, match="column curve_nll_test is missing"):
+        records.read_parts(tmp_path, ENVIRONMENTS)
 
 
 @pytest.mark.parametrize("nothing", ["batch_size", "checkpoint_every"])
