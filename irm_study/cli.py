@@ -158,11 +158,12 @@ def train(
         print(json.dumps(finite({"folder": str(folder), **told, "runs": shown[columns].to_dict("records")}), indent=2))
         return
     _print_runs(shown)
-    print(
-        f"train {told['train_accuracy']:.3f} ± {told['train_deviation']:.3f}, test {told['test_accuracy']:.3f} ± "
-        f"{told['test_deviation']:.3f} (mean ± standard deviation over {told['seeds']} seeds); in the target zone on "
-        f"{told['successes']} of {told['seeds']} (95% interval {told['low']:.2f} to {told['high']:.2f})"
-    )
+    if told["seeds"] > 1:
+        print(
+            f"train {told['train_accuracy']:.3f} ± {told['train_deviation']:.3f}, test {told['test_accuracy']:.3f} ± "
+            f"{told['test_deviation']:.3f} (mean ± standard deviation over {told['seeds']} seeds); in the target zone "
+            f"on {told['successes']} of {told['seeds']} (95% interval {told['low']:.2f} to {told['high']:.2f})"
+        )
     print(f"{folder / 'runs.csv'}")
 
 
@@ -443,10 +444,9 @@ def _study_path(study: str) -> Path:
     """A file, or a study that is shipped with the package."""
     from irm_study.config import ConfigError
 
-    path = Path(study)
-    if path.exists() or path.suffix or path.name != study:
+    path, shipped = Path(study), _shipped()
+    if path.is_file() or path.suffix or path.name != study or (path.exists() and study not in shipped):
         return path
-    shipped = _shipped()
     if study not in shipped:
         raise ConfigError(f"{study}: neither a file nor a shipped study; those are: {', '.join(sorted(shipped))}")
     return shipped[study]

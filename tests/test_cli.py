@@ -137,6 +137,58 @@ def test_options_replace_the_file_s_trials_and_seeds(irm, tiny, no_page):
     assert not Path("reports").exists()
 
 
+def test_single_keys_of_the_file_are_changed_on_the_command_line(irm, tiny, no_page):
+    changes = ("--set", "study.sampler=random", "--set", "run.hidden=5", "--set", "name=other")
+    told = json.loads(irm("run", tiny, *changes, "--json")[1])
+    assert told["study"] == "other"
+    assert set(pd.read_csv("reports/other/runs.csv")["hidden"]) == {5}
+    status, _, err = irm("run", tiny, "--set", "run.hiden=5")
+    assert status == 2 and "run.hiden: unknown key" in err
+    status, _, err = irm("run", tiny, "--set", "hidden")
+    assert status == 2 and "needs KEY=VALUE" in err
+
+
+def test_a_folder_of_a_shipped_study_s_name_is_not_in_its_way(irm, no_page):
+    Path("quickstart").mkdir()
+    status, _, err = irm("run", "--trials", 0)
+    assert status == 2 and "trials" in err  # and not: quickstart is a folder
+    assert cli._study_path("quickstart").is_file()
+
+
+def test_confirm_trains_neighbours_draws_and_other_criteria_s_choices(irm, tiny):
+    irm("run", tiny, "--quiet")
+    status, _, _ = irm("confirm", "reports/tiny", "--neighbours", "--draws", 2, "--criteria", "--seeds", 3)
+    runs = pd.read_csv("reports/tiny/runs.csv")
+    assert status == 0
+    assert runs["stage"].value_counts().to_dict().items() >= {"confirm": 3, "neighbour": 4 * 3, "draws": 4}.items()
+    assert pd.read_csv("reports/tiny/neighbourhood.csv")["factor"].tolist() == [0.5, 0.8, 1.0, 1.25, 2.0]
+    page = Path("reports/tiny/report.html").read_text()
+    assert "The winner's neighbourhood" in page.replace("&#39;", "'") and "What the seed changes" in page
+
+
+def test_report_judges_a_study_anew_in_a_folder_of_its_own(irm, tiny, no_page):
+    irm("run", tiny, "--quiet")
+    before = contents(Path("reports/tiny"))
+    status, out, _ = irm("report", "reports/tiny", "--criterion", "train_only", "--aggregate", "worst_seed", "--json")
+    told = json.loads(out)
+    assert (status, told["criterion"], told["aggregate"]) == (0, "train_only", "worst_seed")
+    assert told["page"] == "reports/tiny/judged-by-train_only-worst_seed/report.html"
+    assert contents(Path("reports/tiny")).items() >= before.items()
+    status, _, err = irm("report", "reports/tiny", "--criterion", "loss")
+    assert status == 2 and "unknown criterion 'loss' for this study; one of: oracle_min" in err
+
+
+def test_calibrate_tells_how_many_runs_are_called_what_they_were_made_for(irm):
+    Path("ways.toml").write_text(
+        'name = "ways"\n' + ONE + '[ways.fast]\nmode = "diverged"\nrun = { learning_rate = 1000.0 }\n'
+    )
+    status, out, _ = irm("calibrate", "ways.toml", "--seeds", 2)
+    assert status == 0
+    assert "2 of 2 runs (100.0%" in out and out.rstrip().endswith("reports/ways/confusion.csv")
+    told = json.loads(irm("calibrate", "ways.toml", "--seeds", 2, "--json", "--quiet")[1])
+    assert told["test"]["right"] == 2 and told["confusion"][0]["way"] == "fast"
+
+
 def test_status_tells_how_far_a_study_is(irm, tiny, no_page):
     irm("run", tiny)
     status, out, _ = irm("status", "reports/tiny")
