@@ -334,8 +334,21 @@ def calibrate(
 
 
 @app.command()
-def bench(device: Device = "cpu", as_json: AsJson = False) -> None:
+def bench(
+    device: Device = "cpu",
+    driver: Annotated[
+        bool, typer.Option("--driver", help="Measure the driver instead, with a stand-in for training that sleeps.")
+    ] = False,
+    trials: Annotated[int, typer.Option(min=10, help="With --driver: trials.")] = 1000,
+    seeds: Annotated[int, typer.Option(min=1, help="With --driver: runs of a trial.")] = 4,
+    workers: Annotated[int, typer.Option(min=1, help="With --driver: workers that sleep.")] = 8,
+    seconds: Annotated[float, typer.Option(min=0.0, help="With --driver: how long a run sleeps.")] = 1.0,
+    as_json: AsJson = False,
+) -> None:
     """Measure the trainer on this machine: against a matrix product, and against plain training."""
+    if driver:
+        _bench_driver(trials, seeds, workers, seconds, as_json)
+        return
     from irm_study.benchmark import benchmark
     from irm_study.execution import check_device
 
@@ -366,6 +379,27 @@ def bench(device: Device = "cpu", as_json: AsJson = False) -> None:
             f"half-precision product at {measured['matmul_float16_gflops']:.0f} GFLOP/s; "
             f"memory at {measured['memory_gigabytes_per_second']:.0f} GB/s"
         )
+
+
+def _bench_driver(trials: int, seeds: int, workers: int, seconds: float, as_json: bool) -> None:
+    from irm_study.load import driver_load
+
+    told = driver_load(trials, seeds, workers, seconds)
+    if as_json:
+        print(json.dumps(told, indent=2))
+        return
+    for mark in told["marks"]:
+        own = mark["own_seconds"] * 1000 / mark["trials"]
+        print(f"{mark['trials']} trials: {own:.1f} ms a trial of the driver's own; memory {mark['memory_mib']:.0f} MiB")
+    own = told["own_milliseconds_at_the_end"]
+    print(
+        f"{trials} trials of {seeds} runs in {told['wall_seconds']:.0f} s: the driver's own work "
+        f"{told['own_fraction']:.1%} of them, {own:.1f} ms a trial at the end; {workers} workers kept busy "
+        f"{told['kept_busy']:.0%} of the time; {told['stored_mib']:.0f} MiB stored"
+    )
+    if seconds:
+        most = max(1, round(seeds * seconds * 1000 / own))
+        print(f"trials of {seeds} runs of {seconds:g} s saturate the driver at {most} workers")
 
 
 def main() -> None:

@@ -165,7 +165,8 @@ class Driver:
             runs = [self.scored[asked.digest, seed] for seed in seeds[:seen]]
             if seen < len(seeds) and self.search.is_losing([run["score"] for run in runs]):
                 break
-        self._tell(asked, pd.DataFrame(runs), pruned=seen < len(seeds))
+        told = pd.DataFrame(runs, columns=["seed", "failure_mode", "score", "train_accuracy", "test_accuracy"])
+        self._tell(asked, told, pruned=seen < len(seeds))
         self.watcher.runs_spared(len(seeds) - seen)
 
     def _train_lost(self, workers: Workers) -> None:
@@ -279,20 +280,28 @@ class Driver:
             self.underway |= {run.key for run in missing}
 
     def _collect(self, workers: Workers) -> None:
-        """Write and judge the batches that are finished."""
-        for batch, curves in workers.finished():
-            rows = rows_of(batch, curves)
-            self.table.add(rows)
-            judged = [
-                {"study": self.spec.name, **row}
-                | records.judge(config, each, self.spec.environments, self.spec.study.criterion)
-                for row, config, each in zip(rows, batch.configs, curves, strict=True)
-            ]
-            for row in judged:
-                self._score(row)
-                self.underway.discard((row["digest"], row["seed"]))
-            self.trained += len(judged)
-            self.watcher.runs_finished(judged)
+        """Write and judge the batches that are finished: all that are, as one part, even where one of them failed."""
+        done: list[tuple[Batch, list[Curves]]] = []
+        try:
+            done.extend(workers.finished())
+        finally:
+            if done:
+                self._keep(done)
+
+    def _keep(self, done: Sequence[tuple[Batch, list[Curves]]]) -> None:
+        rows = [row for batch, curves in done for row in rows_of(batch, curves)]
+        self.table.add(rows)
+        pairs = [pair for batch, curves in done for pair in zip(batch.configs, curves, strict=True)]
+        judged = [
+            {"study": self.spec.name, **row}
+            | records.judge(config, each, self.spec.environments, self.spec.study.criterion)
+            for row, (config, each) in zip(rows, pairs, strict=True)
+        ]
+        for row in judged:
+            self._score(row)
+            self.underway.discard((row["digest"], row["seed"]))
+        self.trained += len(judged)
+        self.watcher.runs_finished(judged)
 
     def _score(self, row: Mapping[str, Any]) -> None:
         """Keep what the judges said of a run, without its curves: those of thousands do not fit in memory."""

@@ -118,7 +118,7 @@ def _read(folder: Path, schema: pa.Schema, move_aside: bool) -> pa.Table:
                     f"{path}: not a readable part of the table of runs: {reason}; "
                     "'irm-study run' moves it aside and trains its runs again"
                 ) from None
-            aside = path.with_name(f"damaged-{path.name}")
+            aside = folder.parent / f"damaged-{path.name}"  # not in its folder, which other tools read whole
             os.replace(path, aside)
             log.warning("%s: cannot be read (%s); moved to %s, its runs are trained again", path, reason, aside.name)
     return pa.concat_tables(tables) if tables else schema.empty_table()

@@ -25,7 +25,7 @@ ROWS = [
     {"confirmation"},
     {"execution", "search", "tables", "drawing"},
     {"driver", "figures", "stability", "stability_figures", "comparison_figures", "benchmark"},
-    {"study", "findings", "progress"},
+    {"study", "load", "findings", "progress"},
     {"page", "comparison", "proof"},
     {"report", "comparison_report", "calibration"},
     {"cli"},

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+
+import dask
+import distributed
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +16,7 @@ from irm_study import __version__
 from irm_study.cluster import open_cluster
 from irm_study.config import ConfigError
 from irm_study.driver import Settings
-from irm_study.execution import Batch, on_cluster, train_batch
+from irm_study.execution import Batch, on_cluster, own_device, train_batch
 from irm_study.study import run_study
 from tests.servers import dask_cluster, free_port
 from tests.test_study import Silent, small, trained_once
@@ -73,3 +79,40 @@ def test_a_worker_of_another_version_is_refused(cluster):
         batch = Batch((spec.run,), (0,), "embedded", spec.environments)
         with pytest.raises(ValueError, match=f"the worker has irm-study {__version__}, the driver 99"):
             opened.submit(train_batch, batch, 1, "99").result()
+
+
+def test_tls_is_passed_through_and_a_client_without_a_certificate_is_refused(tmp_path, monkeypatch):
+    """As the README has it: Dask's own configuration, the same for scheduler, workers and driver."""
+    certificate, key = tmp_path / "one.pem", tmp_path / "one.key"
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=study"]
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl")
+    subprocess.run([*make, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    tls = "distributed.comm.tls"
+    client = {f"{tls}.ca-file": str(certificate), f"{tls}.client.cert": str(certificate), f"{tls}.client.key": str(key)}
+    environment = {"DASK_DISTRIBUTED__COMM__TLS__CA_FILE": str(certificate)} | {
+        f"DASK_DISTRIBUTED__COMM__TLS__{role}__{what}": str(file)
+        for role in ("SCHEDULER", "WORKER", "CLIENT")
+        for what, file in (("CERT", certificate), ("KEY", key))
+    }
+    monkeypatch.setattr("irm_study.cluster.CONNECT", 3)
+    assert dask.config.get(f"{tls}.ca-file") is None, distributed.__version__
+    with dask_cluster(tmp_path, workers=1, protocol="tls", environment=environment) as running:
+        assert running.address.startswith("tls://")
+        with dask.config.set(client):
+            settings = Settings(jobs=1, scheduler=running.address)
+            _, trained = run_study(small(1, seeds=1), tmp_path / "out", settings, Silent())
+        assert trained == 1 + 2
+        with pytest.raises(ConfigError, match="cannot be reached"):
+            open_cluster(running.address)
+        with pytest.raises(ConfigError, match="cannot be reached"):
+            open_cluster(running.address.replace("tls", "tcp"))
+
+
+def test_each_worker_of_several_gpus_has_one_of_its_own():
+    """The devices are names here: no machine with several was at hand."""
+    driver = os.getpid()
+    taken = [own_device(driver, ("cuda:0", "cuda:1", "cuda:2")) for _ in range(3)]
+    assert [device for device, _ in taken] == ["cuda:0", "cuda:1", "cuda:2"]
+    taken[1][1].release()  # as the system does when a worker dies
+    assert own_device(driver, ("cuda:0", "cuda:1", "cuda:2"))[0] == "cuda:1"

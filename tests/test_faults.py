@@ -240,7 +240,7 @@ def test_a_truncated_part_is_moved_aside_and_its_runs_are_trained_again(tmp_path
     assert trained == 2
     assert_same_study(record, whole)
     ends_whole(record, tmp_path, 3, 2)
-    assert (tmp_path / "runs" / f"damaged-{part.name}").read_bytes() == torn
+    assert (tmp_path / f"damaged-{part.name}").read_bytes() == torn
     assert f"moved to damaged-{part.name}, its runs are trained again" in caplog.text
 
 

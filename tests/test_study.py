@@ -269,6 +269,23 @@ def test_trials_are_told_from_the_runs_where_the_storage_is_away(finished, tmp_p
     pd.testing.assert_frame_equal(away[record.trials.columns], record.trials, check_dtype=False)
 
 
+def test_the_same_study_gives_the_same_table_byte_for_byte_but_for_times(tmp_path):
+    spec = small(3)
+    written = []
+    for name in ("one", "other"):
+        record, _ = run(spec, tmp_path / name)
+        runs = pd.read_csv(tmp_path / name / "runs.csv", dtype=str, keep_default_na=False)
+        written.append(runs.drop(columns="seconds").to_csv(index=False).encode())
+    assert written[0] == written[1]
+    seeds = record.runs.query("stage == 'confirm'")["seed"].tolist()
+    again, _ = train_runs(
+        read_train(tmp_path / "one" / "best.toml", kinds()), seeds, tmp_path / "train", Settings(), Silent()
+    )
+    columns = ["seed", "train_accuracy", "train_accuracy_min", "test_accuracy", "heldout_accuracy", "train_nll"]
+    confirmed = record.runs.query("stage == 'confirm'")[columns].reset_index(drop=True)
+    pd.testing.assert_frame_equal(again[columns].reset_index(drop=True), confirmed, check_exact=True)
+
+
 # Stopped and continued
 
 
