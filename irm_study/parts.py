@@ -52,7 +52,9 @@ class Parts:
         """Merge what drivers before this one left, where it is much."""
         paths = [path for path in self.folder.glob("part-*.parquet") if not path.name.startswith("part-merged-")]
         if len(paths) >= MERGE_AT:
-            self.small = [(path, pq.read_table(path, schema=self.schema)) for path in sorted(paths)]
+            for path in sorted(paths):
+                with _opened(path, self.schema) as file:
+                    self.small.append((path, _decoded(file.read(), self.schema, path)))
             self.merge()
 
     def merge(self) -> None:
@@ -111,7 +113,9 @@ def _read(folder: Path, schema: pa.Schema, move_aside: bool) -> pa.Table:
                 tables.append(_decoded(file.read(columns=schema.names), schema, path))
         except FileNotFoundError:
             raise
-        except (pa.ArrowException, OSError, KeyError) as error:
+        except KeyError as error:  # of another version: nothing is wrong with it
+            raise ConfigError(f"{path}: not a readable part of the table of runs: {error.args[0]}") from None
+        except (pa.ArrowException, OSError) as error:
             reason = " ".join(str(error).split())
             if not move_aside:
                 raise ConfigError(

@@ -106,6 +106,38 @@ def test_a_part_whose_writing_is_cut_short_is_not_there(tmp_path, monkeypatch, s
     assert records.read_parts(tmp_path, ENVIRONMENTS)["seed"].tolist() == [0, 1, 2]
 
 
+def test_small_parts_are_merged_and_a_stop_in_between_loses_and_doubles_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(parts, "MERGE_AT", 3)
+    table = records.runs_table(tmp_path, ENVIRONMENTS)
+    for seed in range(7):
+        table.add([row(seed)])
+    names = sorted(path.name.rpartition("-")[0] for path in (tmp_path / "runs").iterdir())
+    assert names == ["part", "part-merged", "part-merged"]
+    assert records.read_parts(tmp_path, ENVIRONMENTS)["seed"].tolist() == list(range(7))
+
+    def stop(self, **keywords):
+        raise KeyboardInterrupt
+
+    table.add([row(7)])
+    monkeypatch.setattr(parts.Path, "unlink", stop)
+    with pytest.raises(KeyboardInterrupt):
+        table.add([row(8)])
+    monkeypatch.undo()
+    assert len(list((tmp_path / "runs").iterdir())) == 6  # merged, and the small ones still there
+    assert records.read_parts(tmp_path, ENVIRONMENTS)["seed"].tolist() == list(range(9))
+
+
+def test_small_parts_that_earlier_drivers_left_are_merged_with_what_they_lack(tmp_path, monkeypatch):
+    for seed in range(3):
+        path = records.write_part(tmp_path, [row(seed)], ENVIRONMENTS)
+    pq.write_table(pq.read_table(path).drop_columns(["give_up"]), path)
+    monkeypatch.setattr(parts, "MERGE_AT", 3)
+    records.runs_table(tmp_path, ENVIRONMENTS).adopt()
+    [merged] = (tmp_path / "runs").iterdir()
+    assert pq.read_table(merged)["give_up"].to_pylist() == [RUN.give_up] * 3
+    assert records.read_parts(tmp_path, ENVIRONMENTS)["seed"].tolist() == [0, 1, 2]
+
+
 def test_a_damaged_part_is_named(tmp_path):
     path = records.write_part(tmp_path, [row(0)], ENVIRONMENTS)
     path.write_bytes(path.read_bytes()[:-20])
