@@ -1,0 +1,19 @@
+"""The stand-in that sleeps: a whole study's driver, and what it tells of itself."""
+
+from __future__ import annotations
+
+from irm_study.load import driver_load
+
+
+def test_the_driver_is_measured_on_a_study_that_runs_to_its_end():
+    told = driver_load(trials=20, seeds=2, workers=4, seconds=0.0)
+    assert [mark["trials"] for mark in told["marks"]] == list(range(2, 21, 2))
+    own = [mark["own_seconds"] for mark in told["marks"]]
+    assert own == sorted(own) and 0 < own[0]
+    assert 0 < told["own_milliseconds_at_the_end"] < 10_000
+    assert told["stored_mib"] > 0
+
+
+def test_more_workers_that_sleep_sleep_at_once():
+    told = driver_load(trials=10, seeds=4, workers=40, seconds=0.2)
+    assert told["wall_seconds"] < 10 * 4 * 0.2  # one after the other
