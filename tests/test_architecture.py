@@ -28,6 +28,7 @@ ROWS = [
     {"study", "load", "findings", "progress"},
     {"page", "comparison", "proof"},
     {"report", "comparison_report", "calibration"},
+    {"closing"},
     {"cli"},
 ]
 """A module imports only from rows above its own; siblings do not import each other."""
