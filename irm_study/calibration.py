@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from irm_study import figures, records
-from irm_study.config import TrainSpec
+from irm_study.config import TrainSpec, run_digest
 from irm_study.drawing import svg_and_png
 from irm_study.driver import Settings, Watcher
 from irm_study.failures import FAILURE_MODES
@@ -35,7 +35,8 @@ def calibrate(
     tables = []
     for name, (intended, spec) in ways.items():
         runs, _ = train_runs(spec, seeds, folder / _folder(name), settings, watcher)
-        tables.append(runs[runs["seed"].isin(seeds)].assign(way=name, intended=intended))
+        own = runs["digest"] == run_digest(spec.digits, spec.environments, spec.run)
+        tables.append(runs[own & runs["seed"].isin(seeds)].assign(way=name, intended=intended))
     runs = pd.concat(tables, ignore_index=True)
     records.write_runs_csv(folder, runs)
     table = confusion(runs)

@@ -51,6 +51,10 @@ def test_runs_made_to_fail_are_trained_once_and_told_apart(file, tmp_path):
     before = runs.drop(columns=[name for name in runs if name.startswith("curve_")])
     again = calibrate(ways, [0, 1], tmp_path / "out", Settings(), Display(quiet=True))
     pd.testing.assert_frame_equal(again[before.columns], before)  # seconds too: nothing was trained anew
+    file.write_text(FILE.replace("hidden = 8", "hidden = 9"))
+    _, changed = read_calibration(file, kinds())
+    runs = calibrate(changed, [0], tmp_path / "out", Settings(), Display(quiet=True))
+    assert runs["hidden"].tolist() == [9, 9]
 
 
 def test_the_share_of_right_verdicts_counts_runs_and_has_wilsons_interval():
