@@ -333,11 +333,12 @@ def bench(
     seeds: Annotated[int, typer.Option(min=1, help="With --driver: runs of a trial.")] = 4,
     workers: Annotated[int, typer.Option(min=1, help="With --driver: workers that sleep.")] = 8,
     seconds: Annotated[float, typer.Option(min=0.0, help="With --driver: how long a run sleeps.")] = 1.0,
+    out: Annotated[Path | None, typer.Option(help="With --driver: folder for load.json and its picture.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure the trainer on this machine: against a matrix product, and against plain training."""
     if driver:
-        _bench_driver(trials, seeds, workers, seconds, as_json)
+        _bench_driver(trials, seeds, workers, seconds, out, as_json)
         return
     from irm_study.benchmark import benchmark
     from irm_study.execution import check_device
@@ -352,10 +353,12 @@ def bench(
     print_bench(measured)
 
 
-def _bench_driver(trials: int, seeds: int, workers: int, seconds: float, as_json: bool) -> None:
-    from irm_study.load import driver_load
+def _bench_driver(trials: int, seeds: int, workers: int, seconds: float, out: Path | None, as_json: bool) -> None:
+    from irm_study.load import driver_load, write_load
 
     told = driver_load(trials, seeds, workers, seconds)
+    if out is not None:
+        write_load(told, out)
     if as_json:
         print(json.dumps(told, indent=2))
         return

@@ -6,6 +6,7 @@ processor time; where that fills the time, more workers bring nothing.
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -14,10 +15,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import psutil
+from matplotlib.figure import Figure
 
 from irm_study.config import RunConfig, StudySpec
 from irm_study.curves import Curves
+from irm_study.drawing import INK, WIDE, picture, svg_and_png
 from irm_study.driver import Driver, Settings
 from irm_study.execution import Batch, Workers, processor, train_batch
 
@@ -67,6 +71,22 @@ class Marks:
             self.marks.append({"trials": self.told, "own_seconds": own, "memory_mib": memory})
 
 
+@picture
+def driver_cost(marks: Sequence[Mapping[str, float]]) -> Figure:
+    """Memory, and the driver's own time, as trials are told. marks: as `driver_load` returns them."""
+    table = pd.DataFrame(marks)
+    figure = Figure((WIDE, 2.1), layout="constrained")
+    memory, own = figure.subplots(1, 2)
+    memory.plot(table["trials"], table["memory_mib"], color=INK, marker="o", markersize=3)
+    memory.set(xlabel="trials stored", ylabel="memory (MiB)")
+    memory.set_ylim(0, 1.15 * table["memory_mib"].max())
+    per_trial = 1000 * table["own_seconds"].diff().fillna(table["own_seconds"].iloc[0]) / table["trials"].iloc[0]
+    own.plot(table["trials"], per_trial, color=INK, marker="o", markersize=3)
+    own.set(xlabel="trials stored", ylabel="the driver's own work (ms a trial)")
+    own.set_ylim(0, 1.15 * per_trial.max())
+    return figure
+
+
 def driver_load(trials: int, seeds: int, workers: int, seconds: float) -> dict[str, Any]:
     """Run so many trials, each on so many seeds of so many seconds; the driver's own time, and the memory."""
     spec = StudySpec.model_validate(
@@ -88,3 +108,12 @@ def driver_load(trials: int, seeds: int, workers: int, seconds: float) -> dict[s
         "wall_seconds": wall, "own_fraction": last["own_seconds"] / wall, "own_milliseconds_at_the_end": latest * 1000,
         "kept_busy": trials * seeds * seconds / (wall * workers), "stored_mib": size, "marks": marks.marks,
     }  # fmt: skip
+
+
+def write_load(told: dict[str, Any], folder: Path) -> None:
+    """load.json, and load.svg and load.png, into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    svg, png = svg_and_png(driver_cost(told["marks"]), "load")
+    (folder / "load.json").write_text(json.dumps(told, indent=2) + "\n")
+    (folder / "load.svg").write_text(svg)
+    (folder / "load.png").write_bytes(png)

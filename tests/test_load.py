@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from irm_study.load import driver_load
+import json
+
+from irm_study.load import driver_load, write_load
 
 
-def test_the_driver_is_measured_on_a_study_that_runs_to_its_end():
+def test_the_driver_is_measured_on_a_study_that_runs_to_its_end(tmp_path):
     told = driver_load(trials=20, seeds=2, workers=4, seconds=0.0)
     assert [mark["trials"] for mark in told["marks"]] == list(range(2, 21, 2))
     own = [mark["own_seconds"] for mark in told["marks"]]
     assert own == sorted(own) and min(own) > 0
     assert 0 < told["own_milliseconds_at_the_end"] < 10_000
     assert told["stored_mib"] > 0
+    write_load(told, tmp_path / "load")
+    assert json.loads((tmp_path / "load" / "load.json").read_text())["trials"] == 20
+    assert "memory (MiB)" in (tmp_path / "load" / "load.svg").read_text()
 
 
 def test_more_workers_that_sleep_sleep_at_once():
