@@ -13,12 +13,13 @@ from typing import Any
 import pandas as pd
 
 from irm_study import figures, records
-from irm_study.config import TrainSpec, run_digest
+from irm_study.config import TrainSpec
 from irm_study.drawing import svg_and_png
 from irm_study.driver import Settings, Watcher
 from irm_study.failures import FAILURE_MODES
 from irm_study.statistics import success_rate
 from irm_study.study import train_runs
+from irm_study.studyfile import run_digest
 
 EYES = {"test": "failure_mode", "train": "failure_mode_train"}
 """Whose verdict, and the column of the table of runs that holds it."""

@@ -110,9 +110,9 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run a study, or go on with it: search, confirm the best on fresh seeds, write the page."""
-    from irm_study.config import read_setting, read_study
     from irm_study.progress import Display
     from irm_study.study import kinds, run_study
+    from irm_study.studyfile import read_setting, read_study
 
     given = {"study.trials": trials, "study.seeds": seeds}
     overrides = {key: value for key, value in given.items() if value is not None}
@@ -139,9 +139,9 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train one configuration over seeds, and say how each run ended."""
-    from irm_study.config import read_train, run_digest
     from irm_study.progress import Display
     from irm_study.study import kinds, train_runs
+    from irm_study.studyfile import read_train, run_digest
 
     path = _study_path(config)
     spec = read_train(path, kinds())
@@ -301,10 +301,10 @@ def calibrate(
     """Train runs made to fail in every way, and tell how many get the failure mode that they were made for."""
     from irm_study.calibration import agreement, confusion
     from irm_study.calibration import calibrate as train_ways
-    from irm_study.config import read_calibration
     from irm_study.progress import Display
     from irm_study.records import finite
     from irm_study.study import kinds
+    from irm_study.studyfile import read_calibration
 
     path = _study_path(file)
     name, ways = read_calibration(path, kinds())
@@ -434,7 +434,7 @@ def _fail(message: str, status: int) -> None:
 
 
 def _again() -> str:
-    from irm_study.config import shown_command
+    from irm_study.studyfile import shown_command
 
     return shown_command(sys.argv[1:])
 

@@ -18,11 +18,12 @@ import numpy as np
 import pandas as pd
 
 from irm_study import records, statistics, tables
-from irm_study.config import ConfigError, EnvironmentSpec, RunConfig, TrainSpec, read_train, run_digest
+from irm_study.config import ConfigError, EnvironmentSpec, RunConfig, TrainSpec
 from irm_study.criteria import score
 from irm_study.curves import curves_from_row
 from irm_study.records import StudyRecord
 from irm_study.study import load_study
+from irm_study.studyfile import read_train, run_digest
 
 OTHERWISE = "oracle_min"
 """The criterion by which sides are scored that were chosen by different ones."""

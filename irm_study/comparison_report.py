@@ -14,12 +14,13 @@ import tomli_w
 
 from irm_study import comparison, tables
 from irm_study.comparison import SIGNIFICANT, Side
-from irm_study.config import ConfigError, study_digest
+from irm_study.config import ConfigError
 from irm_study.drawing import MODE_COLOURS, MODE_NAMES, p_text
 from irm_study.failures import landmarks
 from irm_study.findings import DIGITS, SMALL, Picture, chosen_by, counted, interval, percent
 from irm_study.page import rendered, write_pictures
 from irm_study.records import finite, mode_counts, write_text
+from irm_study.studyfile import study_digest
 
 SECTION = "comparison"
 SEEDS = {"confirm": "fresh seed", "search": "search seed", "train": "seed"}

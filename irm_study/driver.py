@@ -16,11 +16,12 @@ from typing import Any, NamedTuple, Protocol
 import pandas as pd
 
 from irm_study import records
-from irm_study.config import ConfigError, RunConfig, StudySpec, TrainSpec, run_digest
+from irm_study.config import ConfigError, RunConfig, StudySpec, TrainSpec
 from irm_study.confirmation import choices, draws, fresh_seeds, neighbours
 from irm_study.curves import Curves
 from irm_study.execution import Batch, ExecutionError, Workers, log, split
 from irm_study.search import Asked, Search, StorageDamaged, StorageLost, open_search
+from irm_study.studyfile import run_digest
 
 AHEAD = 2
 """How many trials are asked for each that the workers can train at once."""

@@ -16,7 +16,7 @@ import tomli_w
 from markupsafe import Markup
 
 from irm_study import stability, tables
-from irm_study.config import StudySpec, is_whole, study_digest
+from irm_study.config import StudySpec, is_whole
 from irm_study.drawing import MODE_COLOURS, MODE_NAMES
 from irm_study.failures import EXPLANATIONS
 from irm_study.findings import (
@@ -32,6 +32,7 @@ from irm_study.findings import (
 from irm_study.page import rendered, write_pictures
 from irm_study.proof import describe_proof
 from irm_study.records import StudyRecord, plain, write_text
+from irm_study.studyfile import study_digest
 
 CURVE_NUMBERS = 200_000
 """Numbers of single runs' curves that a page carries in all; with more runs, each curve gets coarser."""

@@ -30,18 +30,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
 from irm_study import records
-from irm_study.config import (
-    FROM_ANNEAL,
-    ConfigError,
-    Range,
-    RunConfig,
-    StudySpec,
-    is_whole,
-    run_digest,
-    study_digest,
-    without_password,
-)
+from irm_study.config import FROM_ANNEAL, ConfigError, Range, RunConfig, StudySpec, is_whole
 from irm_study.locks import this_process
+from irm_study.studyfile import run_digest, study_digest, without_password
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.RUNNING: "running"}

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from irm_study import statistics
-from irm_study.config import run_digest
 from irm_study.confirmation import choices, neighbours
 from irm_study.criteria import eyes
 from irm_study.failures import MODES
 from irm_study.records import StudyRecord, config_of, confirmed
+from irm_study.studyfile import run_digest
 from irm_study.tables import centre_of, runs_of, share_of, trials_of
 
 REFERENCE = "oracle_min"

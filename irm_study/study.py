@@ -21,11 +21,13 @@ from typing import Any
 import pandas as pd
 
 from irm_study import records, untrusted
-from irm_study.config import (
-    ConfigError,
-    Kinds,
-    StudySpec,
-    TrainSpec,
+from irm_study.config import ConfigError, Kinds, StudySpec, TrainSpec
+from irm_study.criteria import AGGREGATES, criteria_for
+from irm_study.driver import Driver, Settings, Wanted, Watcher, batch_of, parts_of, rows_of, stored_runs
+from irm_study.execution import Workers, processor
+from irm_study.locks import locked
+from irm_study.records import StudyRecord
+from irm_study.studyfile import (
     changed_fields,
     read_stored_study,
     read_train,
@@ -35,11 +37,6 @@ from irm_study.config import (
     study_toml,
     train_toml,
 )
-from irm_study.criteria import AGGREGATES, criteria_for
-from irm_study.driver import Driver, Settings, Wanted, Watcher, batch_of, parts_of, rows_of, stored_runs
-from irm_study.execution import Workers, processor
-from irm_study.locks import locked
-from irm_study.records import StudyRecord
 
 
 def kinds() -> Kinds:

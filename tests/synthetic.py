@@ -16,13 +16,14 @@ import numpy as np
 import pandas as pd
 
 from irm_study import records
-from irm_study.config import ConfirmSection, EnvironmentSpec, RunConfig, StudySpec, run_digest, study_toml
+from irm_study.config import ConfirmSection, EnvironmentSpec, RunConfig, StudySpec
 from irm_study.confirmation import choices, draws, neighbours
 from irm_study.criteria import CRITERIA, criteria_for
 from irm_study.criteria import score as score_by_criterion
 from irm_study.curves import PROBES, QUANTITIES, Curves, curve_columns
 from irm_study.failures import EXPLANATIONS, FAILURE_MODES
 from irm_study.records import StudyRecord, confirmed
+from irm_study.studyfile import run_digest, study_toml
 
 ENDS = {
     "invariant": (0.712, 0.665, 0.012, 0.02),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import irm_study
-from irm_study.config import ConfigError, EnvironmentSpec, RunConfig, StudySpec, read_study
+from irm_study.config import ConfigError, EnvironmentSpec, RunConfig, StudySpec
 from irm_study.criteria import AGGREGATES, CRITERIA
 from irm_study.failures import EXPLANATIONS, FAILURE_MODES
 from irm_study.models import ACTIVATIONS, MODELS
@@ -16,10 +16,11 @@ from irm_study.penalties import PENALTIES
 from irm_study.ramps import RAMPS
 from irm_study.stopping import STOPPING_RULES
 from irm_study.study import kinds
+from irm_study.studyfile import read_study
 
 ROWS = [
     {"config", "digits", "statistics", "curves"},
-    {"environments", "models", "penalties", "ramps", "failures", "locks", "cluster", "parts", "untrusted"},
+    {"environments", "models", "penalties", "ramps", "failures", "studyfile", "locks", "cluster", "parts", "untrusted"},
     {"networks", "criteria", "stopping"},
     {"training", "records"},
     {"confirmation"},

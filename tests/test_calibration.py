@@ -7,10 +7,11 @@ import pytest
 from scipy import stats
 
 from irm_study.calibration import agreement, calibrate, confusion
-from irm_study.config import ConfigError, read_calibration
+from irm_study.config import ConfigError
 from irm_study.driver import Settings
 from irm_study.progress import Display
 from irm_study.study import kinds
+from irm_study.studyfile import read_calibration
 
 FILE = """
 name = "two ways"

@@ -15,7 +15,8 @@ from scipy import stats
 
 from irm_study import comparison, comparison_report, page, records
 from irm_study.comparison_figures import COMPARISON_FIGURES
-from irm_study.config import ConfigError, EnvironmentSpec, RunConfig, TrainSpec, run_digest, train_toml
+from irm_study.config import ConfigError, EnvironmentSpec, RunConfig, TrainSpec
+from irm_study.studyfile import run_digest, train_toml
 from tests.synthetic import stored, study_record, study_spec
 
 pytestmark = pytest.mark.filterwarnings("error")

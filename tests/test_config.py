@@ -10,13 +10,9 @@ import tomli_w
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from irm_study.config import (
-    ConfigError,
-    EnvironmentSpec,
-    Range,
-    RunConfig,
-    StudySpec,
-    TrainSpec,
+from irm_study.config import ConfigError, EnvironmentSpec, Range, RunConfig, StudySpec, TrainSpec
+from irm_study.study import kinds
+from irm_study.studyfile import (
     changed_fields,
     read_setting,
     read_stored_study,
@@ -27,7 +23,6 @@ from irm_study.config import (
     study_toml,
     train_toml,
 )
-from irm_study.study import kinds
 
 KINDS = kinds()
 
@@ -258,7 +253,7 @@ def test_a_missing_file_and_a_folder_are_told_apart(tmp_path):
 
 def test_options_of_the_command_line_replace_single_keys(study_file):
     path = study_file(NAME + "[study]\ntrials = 3\nseeds = [5]\nsampler = 'random'")
-    spec = read_study(path, KINDS, {"study": {"trials": 7}})
+    spec = read_study(path, KINDS, {"study.trials": 7})
     assert (spec.study.trials, spec.study.seeds, spec.study.sampler) == (7, (5,), "random")
 
 

@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 
 from irm_study import records
-from irm_study.config import ConfigError, RunConfig, StudySpec, run_digest
+from irm_study.config import ConfigError, RunConfig, StudySpec
 from irm_study.confirmation import choices, draws, fresh_seeds, neighbours
 from irm_study.criteria import AGGREGATES
 from irm_study.search import open_search
 from irm_study.study import confirm_study, load_study
+from irm_study.studyfile import run_digest
 from tests.test_study import Settings, Silent, Stop, StopAfter, quick, run, small, stored_rows  # noqa: F401
 
 

@@ -268,7 +268,7 @@ def test_ctrl_c_twice_ends_as_once(tmp_path, few):
 
 def run_long(out: str, said: str) -> None:
     from irm_study import cli
-    from irm_study.config import study_toml
+    from irm_study.studyfile import study_toml
 
     digits.load_digits = few_digits
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -61,7 +61,7 @@ def test_every_command_is_in_the_readme_s_table():
 
 
 def test_every_shipped_study_reads_and_is_named_in_the_readme():
-    from irm_study.config import read_calibration, read_study, read_train
+    from irm_study.studyfile import read_calibration, read_study, read_train
 
     for path in (ROOT / "studies").glob("*.toml"):
         tables = tomllib.loads(path.read_text())

@@ -14,9 +14,10 @@ import pytest
 from scipy import stats
 
 from irm_study import parts, records
-from irm_study.config import ConfigError, EnvironmentSpec, RunConfig, run_digest
+from irm_study.config import ConfigError, EnvironmentSpec, RunConfig
 from irm_study.curves import PROBES, QUANTITIES, Curves, curve_columns, curves_from_row
 from irm_study.records import StudyRecord
+from irm_study.studyfile import run_digest
 from tests.synthetic import study_record, study_spec
 
 ENVIRONMENTS = EnvironmentSpec(validation_flip=0.5)

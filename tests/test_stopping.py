@@ -11,9 +11,10 @@ import pytest
 from scipy import stats
 
 from irm_study import records
-from irm_study.config import RunConfig, StudySpec, run_digest
+from irm_study.config import RunConfig, StudySpec
 from irm_study.records import StudyRecord
 from irm_study.stopping import COLLAPSED_CHECKPOINTS, first_collapse, given_up
+from irm_study.studyfile import run_digest
 from irm_study.tables import recoveries
 from tests.test_failures import SPEC, curves_of
 

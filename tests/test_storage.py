@@ -8,9 +8,10 @@ import sys
 import pytest
 
 from irm_study import cli, digits, search
-from irm_study.config import ConfigError, shown_command, study_toml
+from irm_study.config import ConfigError
 from irm_study.driver import Settings
 from irm_study.study import run_study
+from irm_study.studyfile import shown_command, study_toml
 from tests.servers import postgres
 from tests.test_study import FORKS, Silent, Stop, StopAfter, assert_same_study, few_digits, small
 

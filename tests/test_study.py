@@ -24,12 +24,13 @@ import torch
 from joblib.externals.loky import reusable_executor
 
 from irm_study import digits, driver, execution, study
-from irm_study.config import ConfigError, StudySpec, TrainSpec, read_train, run_digest, study_digest, study_toml
+from irm_study.config import ConfigError, StudySpec, TrainSpec
 from irm_study.confirmation import fresh_seeds
 from irm_study.driver import Settings
 from irm_study.execution import Batch, ExecutionError, Workers
 from irm_study.locks import holder_of, locked
 from irm_study.study import confirm_study, kinds, load_study, run_study, train_runs
+from irm_study.studyfile import read_train, run_digest, study_digest, study_toml
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["tests.test_study", "irm_study.cli", "irm_study.training", "alembic.context"])
