@@ -193,7 +193,7 @@ def _record(driver: Driver) -> StudyRecord:
     record = StudyRecord(
         folder, spec, runs, search.trials(runs, spec),
         importance=search.importance() if fresh else stored.get("importance") or {},
-        provenance=_provenance(driver.settings) if fresh else stored.get("provenance") or {},
+        provenance=_provenance(driver.settings, stored) if fresh else stored.get("provenance") or {},
     )  # fmt: skip
     records.write_tables(record)
     _write_best(record)
@@ -250,10 +250,13 @@ def _write_best(record: StudyRecord) -> None:
     records.write_text(record.folder / "best.toml", train_toml(spec, comment))
 
 
-def _provenance(settings: Settings) -> dict[str, Any]:
+def _provenance(settings: Settings, stored: dict[str, Any]) -> dict[str, Any]:
+    """How the runs came about. stored: the summary so far, whose commands came before this one."""
     packages = ("irm-study", "torch", "optuna", "numpy", "pandas")
+    earlier = str((stored.get("provenance") or {}).get("command") or "").splitlines()
+    command = shown_command(sys.argv[1:])
     return {
-        "command": shown_command(sys.argv[1:]),
+        "command": "\n".join([*(each for each in earlier if each != command), command]),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in packages},

@@ -163,6 +163,8 @@ def test_confirm_trains_neighbours_draws_and_other_criteria_s_choices(irm, tiny)
     assert runs["stage"].value_counts().to_dict().items() >= {"confirm": 3, "neighbour": 4 * 3, "draws": 4}.items()
     assert pd.read_csv("reports/tiny/neighbourhood.csv")["factor"].tolist() == [0.5, 0.8, 1.0, 1.25, 2.0]
     page = Path("reports/tiny/report.html").read_text()
+    command = json.loads(Path("reports/tiny/summary.json").read_text())["provenance"]["command"].splitlines()
+    assert [line.split()[1] for line in command] == ["run", "confirm"]  # both together repeat it
     assert "The winner's neighbourhood" in page.replace("&#39;", "'") and "What the seed changes" in page
 
 
