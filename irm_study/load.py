@@ -82,7 +82,7 @@ def driver_cost(marks: Sequence[Mapping[str, float]]) -> Figure:
     memory.set_ylim(0, 1.15 * table["memory_mib"].max())
     per_trial = 1000 * table["own_seconds"].diff().fillna(table["own_seconds"].iloc[0]) / table["trials"].iloc[0]
     own.plot(table["trials"], per_trial, color=INK, marker="o", markersize=3)
-    own.set(xlabel="trials stored", ylabel="the driver's own work (ms a trial)")
+    own.set(xlabel="trials stored", ylabel="own work (ms a trial)")
     own.set_ylim(0, 1.15 * per_trial.max())
     return figure
 
