@@ -98,7 +98,9 @@ def conclude_regret(table: pd.DataFrame) -> str:
     if tried.empty:
         return "No choice was tried on fresh seeds."
     blind = tried[~tried["criterion"].str.startswith("oracle")]
-    own = tried.iloc[0]
+    own = table.iloc[0]
+    if own["n"] == 0:
+        return f"The study's own choice, trial {own['trial']}, was not tried on fresh seeds."
     text = f"The study's own choice, trial {own['trial']}, has a regret of {100 * own['regret']:.1f} points"
     if len(blind) and not blind.index.equals(tried.index[:1]):
         best = blind.loc[blind["regret"].idxmin()]

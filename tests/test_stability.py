@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from irm_study import stability
-from irm_study.proof import describe_proof
+from irm_study.proof import conclude_regret, describe_proof
 from irm_study.stability_figures import STABILITY_FIGURES
 from irm_study.statistics import variance_shares
 from tests.synthetic import KINDS
@@ -94,3 +94,9 @@ def test_an_empty_table_says_so(name):
     columns = ["n", "hyperparameter", "failure_mode", "seen_as", "eyes"]
     figure = STABILITY_FIGURES[name](pd.DataFrame(columns=columns))
     assert "Nothing to show" in figure.texts[0].get_text()
+
+
+def test_a_choice_of_the_study_s_own_without_fresh_seeds_is_said_so(proven):
+    table = stability.regret(proven)
+    table.loc[0, "n"] = 0
+    assert conclude_regret(table) == f"The study's own choice, trial {table['trial'][0]}, was not tried on fresh seeds."
