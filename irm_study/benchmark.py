@@ -1,9 +1,10 @@
 """`irm-study bench`: how near the trainer is to what the machine can do, in one run on one device.
 
-Random images of MNIST's shape, the authors' protocol on 50,000 of them. Every round times one epoch of
-each case, of the plain reference and a large matrix product beside each other, so that ratios hold when
-the machine's speed drifts; medians over rounds are told. On a CPU all cores are used, and what as many
-processes of one thread do together, as in a study, is measured too.
+The authors' protocol on 50,000 images, the embedded digits many times over. Every round times epochs of each
+case, of the plain reference and a large matrix product beside each other, so that ratios hold when the machine's
+speed drifts: as many in a row as last half a second, after one of the same kind, as in training. Medians over rounds
+are told. On a CPU all cores are used, and what as many processes of one thread do together, as in a study, is
+measured too.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from irm_study.config import EnvironmentSpec, RunConfig
-from irm_study.digits import Digits
+from irm_study.digits import Digits, load_digits
 from irm_study.environments import Examples, build_environments, paint
 from irm_study.execution import available_cores, local_processes, processor
 from irm_study.training import Program, Trainer
@@ -31,15 +32,20 @@ from irm_study.training import Program, Trainer
 WIDTHS = (256, 390)
 BATCH = 4
 """Runs of the batched case."""
-ROUNDS = 7
-PRODUCT = 4096
-"""Side of the matrices whose product is the yardstick."""
+ROUNDS = 5
+SPAN = 0.5
+"""Seconds that each of them is timed for, at least: a shorter moment tells of what else the machine does."""
+PRODUCT = 3072
+"""Side of the matrices whose product is the yardstick: on a CPU it takes about as long as an epoch."""
+PRODUCT_OPERATIONS = 2 * PRODUCT**3
+PROBED = 21
+"""How often the probes' cost is measured."""
 ENVIRONMENTS = EnvironmentSpec()
 
 
 def benchmark(device: str, rounds: int = ROUNDS) -> dict[str, Any]:
     """Measurements as `bench --json` prints them. Seconds, bytes, 1e9 operations a second, fractions."""
-    digits = random_digits()
+    digits = repeated_digits()
     products = {"float32": matrix_product(device, torch.float32)}
     if torch.device(device).type == "cuda":
         products["float16"] = matrix_product(device, torch.float16)
@@ -48,20 +54,26 @@ def benchmark(device: str, rounds: int = ROUNDS) -> dict[str, Any]:
         config = RunConfig(hidden=hidden, epochs=10**6, checkpoint_every=10**6, anneal_epoch=0)
         timed["reference", hidden] = _warm(reference_epoch(config, digits, device))
         for runs in (1, BATCH):
-            before = _begin_peak(device)
+            before = begin_peak(device)
             epoch, operations = trainer_epoch(config, digits, runs, device)
             timed["trainer", hidden, runs] = _warm(epoch)
             cases.append({"hidden": hidden, "runs": runs, "operations": operations,
-                          "peak_memory_bytes": _peak(device) - before})  # fmt: skip
+                          "peak_memory_bytes": peak(device) - before})  # fmt: skip
     seconds: dict[Any, list[float]] = {name: [] for name in timed}
     for _ in range(rounds):
         for name, call in timed.items():
-            seconds[name].append(_seconds(call, device))
+            call()
+            seconds[name].append(_steady_seconds(call, device))
     median = {name: statistics.median(values) for name, values in seconds.items()}
-    speed = 2 * PRODUCT**3 / median["float32"] / 1e9
+
+    def beside(case: dict[str, Any], other: Any) -> float:
+        """What another took for a second of a case's epoch, in the same round."""
+        own = seconds["trainer", case["hidden"], case["runs"]]
+        return statistics.median(theirs / ours for theirs, ours in zip(seconds[other], own, strict=True))
+
     result = {
         "device": _device_name(device),
-        "matmul_gflops": speed,
+        "matmul_gflops": PRODUCT_OPERATIONS / median["float32"] / 1e9,
         "cases": [
             {
                 "model": "mlp",
@@ -69,24 +81,23 @@ def benchmark(device: str, rounds: int = ROUNDS) -> dict[str, Any]:
                 "runs": case["runs"],
                 "precision": "float32",
                 "epoch_seconds": median["trainer", case["hidden"], case["runs"]],
-                "gflops": (rate := case["operations"] / median["trainer", case["hidden"], case["runs"]] / 1e9),
-                "fraction": rate / speed,
-                "speedup": statistics.median(
-                    case["runs"] * plain / ours
-                    for plain, ours in zip(
-                        seconds["reference", case["hidden"]],
-                        seconds["trainer", case["hidden"], case["runs"]],
-                        strict=True,
-                    )
-                ),
+                "gflops": case["operations"] / median["trainer", case["hidden"], case["runs"]] / 1e9,
+                "fraction": case["operations"] / PRODUCT_OPERATIONS * beside(case, "float32"),
+                "speedup": case["runs"] * beside(case, ("reference", case["hidden"])),
                 "reference_epoch_seconds": median["reference", case["hidden"]],
                 "peak_memory_bytes": case["peak_memory_bytes"],
             }
             for case in cases
         ],
+        "probes": {
+            "authors": probes_share(RunConfig(), digits, device),
+            "embedded": as_in_a_study(
+                lambda: probes_share(RunConfig(hidden=64, epochs=161), load_digits("embedded"), device)
+            ),
+        },
     }
     if "float16" in median:
-        result["matmul_float16_gflops"] = 2 * PRODUCT**3 / median["float16"] / 1e9
+        result["matmul_float16_gflops"] = PRODUCT_OPERATIONS / median["float16"] / 1e9
         result["memory_gigabytes_per_second"] = memory_speed(device)
     else:
         result["processes"] = processes_speed()
@@ -95,19 +106,47 @@ def benchmark(device: str, rounds: int = ROUNDS) -> dict[str, Any]:
 
 def trainer_epoch(config: RunConfig, digits: Digits, runs: int, device: str) -> tuple[Callable[[], None], float]:
     """One epoch of the trainer on `runs` seeds, and its floating-point operations by the sorted rows:
-    of each example the lit pixels of one channel, forward and back, and the hidden layers thrice."""
+    of each example its block's pixels of one channel, forward and back, and the hidden layers thrice."""
     seeds = list(range(runs))
     trainer = Trainer(build_environments(digits, ENVIRONMENTS, seeds, device), config, [config] * runs, seeds)
     lanes = trainer.start(seeds)
     program = Program(trainer, lanes)
     examples = trainer.data.train.rows[0].numel()
-    lit = len(program.network.lit)
-    operations = 2.0 * runs * examples * (2 * lit * config.hidden + 3 * config.hidden**2)
+    images = [block.images for block in program.full.blocks]
+    pixels = sum(each.numel() for each in images) / sum(each[..., 0].numel() for each in images) - 1
+    operations = 2.0 * runs * examples * (2 * pixels * config.hidden + 3 * config.hidden**2)
 
     def epoch() -> None:
         program.epoch(lanes, program.forward(lanes))
 
     return epoch, operations
+
+
+def probes_share(config: RunConfig, digits: Digits, device: str) -> float:
+    """What the probes take at a checkpoint, over the training between two of them; of one run."""
+    trainer = Trainer(build_environments(digits, ENVIRONMENTS, [0], device), config, [config], [0])
+    lanes = trainer.start([0])
+    program = Program(trainer, lanes)
+    train = program.train_logits(lanes)
+
+    def epoch() -> None:
+        program.epoch(lanes, program.forward(lanes))
+
+    probe = _warm(lambda: program.probe(lanes, train))
+    _warm(epoch)
+    return statistics.median(
+        _seconds(probe, device) / (config.checkpoint_interval * _seconds(epoch, device)) for _ in range(PROBED)
+    )
+
+
+def as_in_a_study(measured: Callable[[], float]) -> float:
+    """On one thread, as each process of a study has it."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return measured()
+    finally:
+        torch.set_num_threads(threads)
 
 
 def reference_epoch(config: RunConfig, digits: Digits, device: str) -> Callable[[], None]:
@@ -143,7 +182,7 @@ def reference_epoch(config: RunConfig, digits: Digits, device: str) -> Callable[
     return epoch
 
 
-def processes_speed(epochs: int = 12) -> dict[str, float]:
+def processes_speed(epochs: int = 8) -> dict[str, float]:
     """Runs trained at once on all cores, a process of one thread each, over one such process alone."""
     jobs = available_cores()
     if jobs == 1:
@@ -168,21 +207,19 @@ def timed_training(epochs: int) -> tuple[float, float]:
     matrix product's on one thread; in a worker process."""
     torch.set_num_threads(1)
     config = RunConfig(hidden=WIDTHS[0], epochs=10**6, checkpoint_every=10**6, anneal_epoch=0)
-    epoch, operations = trainer_epoch(config, random_digits(), 1, "cpu")
+    epoch, operations = trainer_epoch(config, repeated_digits(), 1, "cpu")
     product = matrix_product("cpu", torch.float32)
     _warm(epoch)
     seconds = sum(_seconds(epoch, "cpu") for _ in range(epochs))
     speed = operations * epochs / seconds
-    return seconds, speed / (2 * PRODUCT**3 / _seconds(product, "cpu"))
+    return seconds, speed / (PRODUCT_OPERATIONS / _seconds(product, "cpu"))
 
 
-def random_digits() -> Digits:
-    """60,000 images of noise; of every second pixel 21 are empty, as many as in MNIST."""
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (60_000, 28, 28), dtype=np.uint8)
-    images[:, 0] = 0
-    images[:, 2, :14] = 0
-    return Digits("random", images, rng.integers(0, 10, 60_000).astype(np.uint8), phases=1, test_digits=10_000)
+def repeated_digits() -> Digits:
+    """60,000 images as empty and as different in what they light as MNIST's: the trainer's speed depends on that."""
+    digits = load_digits("embedded")
+    images, labels = np.tile(digits.images, (12, 1, 1)), np.tile(digits.labels, 12)
+    return Digits("repeated", images, labels, phases=1, test_digits=10_000)
 
 
 def matrix_product(device: str, kind: torch.dtype) -> Callable[[], Tensor]:
@@ -223,7 +260,15 @@ def _seconds(call: Callable[[], Any], device: str) -> float:
     return time.perf_counter() - started
 
 
-def _begin_peak(device: str) -> int:
+def _steady_seconds(call: Callable[[], Any], device: str) -> float:
+    """Of one call, the median of as many in a row as last SPAN."""
+    seconds: list[float] = []
+    while sum(seconds) < SPAN:
+        seconds.append(_seconds(call, device))
+    return statistics.median(seconds)
+
+
+def begin_peak(device: str) -> int:
     """Forget the highest memory use so far; returns the present one."""
     if torch.device(device).type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -234,7 +279,7 @@ def _begin_peak(device: str) -> int:
     return 0
 
 
-def _peak(device: str) -> int:
+def peak(device: str) -> int:
     if torch.device(device).type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     with contextlib.suppress(OSError):

@@ -6,7 +6,8 @@ folder of `train`, so runs are kept and go on as any others. Nothing here change
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pandas as pd
 
 from irm_study import figures, records
 from irm_study.config import TrainSpec
-from irm_study.drawing import svg_and_png
+from irm_study.drawing import write_figure
 from irm_study.driver import Settings, Watcher
 from irm_study.failures import FAILURE_MODES
 from irm_study.statistics import success_rate
@@ -26,25 +27,28 @@ EYES = {"test": "failure_mode", "train": "failure_mode_train"}
 
 
 def calibrate(
-    ways: Mapping[str, tuple[str, TrainSpec]], seeds: Sequence[int], folder: Path, settings: Settings, watcher: Watcher
+    ways: Mapping[str, tuple[str, TrainSpec]],
+    seeds: Sequence[int],
+    folder: Path,
+    settings: Settings,
+    watch: Callable[[str], AbstractContextManager[Watcher]],
 ) -> pd.DataFrame:
     """Train every way over the seeds, what is missing of it; write runs.csv, and confusion.csv with its picture.
 
-    ways: the mode that each was made for, and its configuration. Returns the runs, judged, with the columns way
-    and intended.
+    ways: the mode that each was made for, and its configuration. watch: who watches what of that name is trained.
+    Returns the runs, judged, with the columns way and intended.
     """
     tables = []
-    for name, (intended, spec) in ways.items():
-        runs, _ = train_runs(spec, seeds, folder / _folder(name), settings, watcher)
+    for number, (name, (intended, spec)) in enumerate(ways.items(), start=1):
+        with watch(f"way {number} of {len(ways)}, {name}") as watcher:
+            runs, _ = train_runs(spec, seeds, folder / _folder(name), settings, watcher)
         own = runs["digest"] == run_digest(spec.digits, spec.environments, spec.run)
         tables.append(runs[own & runs["seed"].isin(seeds)].assign(way=name, intended=intended))
     runs = pd.concat(tables, ignore_index=True)
     records.write_runs_csv(folder, runs)
     table = confusion(runs)
     records.write_text(folder / "confusion.csv", table.to_csv(index=False, lineterminator="\n"))
-    svg, png = svg_and_png(figures.confusion(table), "confusion")
-    (folder / "confusion.svg").write_text(svg)
-    (folder / "confusion.png").write_bytes(png)
+    write_figure(figures.confusion(table), folder, "confusion")
     return runs
 
 

@@ -123,7 +123,7 @@ def run(
     settings = _settings(spec, path, jobs, device, data_root, storage, scheduler, share_prefix)
     with Display(quiet) as display:
         record, trained = run_study(spec, folder, settings, display)
-    _finish(record, trained, as_json)
+    _finish(record, trained, as_json, display.time_left_within)
 
 
 @app.command()
@@ -244,7 +244,7 @@ def confirm(
     settings = _settings(spec, folder / "study.toml", jobs, device, data_root, storage, scheduler)
     with Display(quiet) as display:
         record, trained = confirm_study(spec, folder, settings, display)
-    _finish(record, trained, as_json)
+    _finish(record, trained, as_json, display.time_left_within)
 
 
 @app.command()
@@ -309,9 +309,9 @@ def calibrate(
     path = _study_path(file)
     name, ways = read_calibration(path, kinds())
     folder = _folder(out, name)
-    settings = [_settings(spec, path, jobs, device, data_root, None, None) for _, spec in ways.values()][-1]
-    with Display(quiet) as display:
-        runs = train_ways(ways, range(seeds), folder, settings, display)
+    for _, spec in ways.values():  # every one is checked before the first is trained
+        settings = _settings(spec, path, jobs, device, data_root, None, None)
+    runs = train_ways(ways, range(seeds), folder, settings, lambda name: Display(quiet, name))
     table = confusion(runs)
     told = agreement(runs)
     if as_json:
@@ -506,8 +506,8 @@ def _settings(
     return Settings(jobs, device, root, storage, scheduler, share_prefix)
 
 
-def _finish(record: StudyRecord, trained: int, as_json: bool) -> None:
-    """The page, and the closing summary."""
+def _finish(record: StudyRecord, trained: int, as_json: bool, time_left_within: float | None = None) -> None:
+    """The page, and the closing summary. time_left_within: as the display of its runs has it."""
     from irm_study.records import finite, summary
     from irm_study.report import write_report
 
@@ -517,7 +517,7 @@ def _finish(record: StudyRecord, trained: int, as_json: bool) -> None:
         write_report(record)
     told = summary(record)
     if as_json:
-        print(json.dumps(finite(told | {"page": str(page)}), indent=2))
+        print(json.dumps(finite(told | {"page": str(page), "time_left_within": time_left_within}), indent=2))
         return
     from irm_study.closing import print_study
 

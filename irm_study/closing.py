@@ -116,6 +116,11 @@ def print_bench(measured: dict[str, Any]) -> None:
             f"{case['fraction']:.0%}", f"{case['speedup']:.2f}", f"{case['peak_memory_bytes'] / 2**20:.0f} MiB",
         )  # fmt: skip
     Console(markup=False).print(table)
+    probes = measured["probes"]
+    print(
+        f"probes at checkpoints take {probes['authors']:.1%} of the training between them in the authors' protocol, "
+        f"{probes['embedded']:.1%} at hidden 64 on the embedded digits"
+    )
     if "processes" in measured:
         told = measured["processes"]
         print(
@@ -139,8 +144,13 @@ def print_driver_load(told: dict[str, Any], trials: int, seeds: int, workers: in
         f"{told['own_fraction']:.1%} of them, {own:.1f} ms a trial at the end; {workers} workers kept busy "
         f"{told['kept_busy']:.0%} of the time; {told['stored_mib']:.0f} MiB stored"
     )
+    print(
+        f"read and judged in {told['judge']['seconds']:.1f} s ({told['judge']['peak_mib']:.0f} MiB at the most); "
+        f"its page, {told['page']['mib']:.1f} MiB, made in {told['page']['seconds']:.1f} s "
+        f"({told['page']['peak_mib']:.0f} MiB)"
+    )
     if seconds:
-        most = max(1, round(seeds * seconds * 1000 / own))
+        most = max(1, round(seeds * seconds * trials / told["marks"][-1]["own_seconds"]))
         print(f"trials of {seeds} runs of {seconds:g} s saturate the driver at {most} workers")
 
 

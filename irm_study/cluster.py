@@ -55,12 +55,20 @@ def open_cluster(address: str, patience: float = 0.0) -> Cluster:
         from distributed import Client
     except ImportError:
         raise ConfigError('--scheduler needs Dask: pip install "irm-study[cluster]"') from None
+
+    class Connection(Client):
+        """Closed by `shutdown` alone: Dask's finalizer of a client that failed to begin takes a lock, and collected
+        while another client begins, which holds it, it would wait for ever."""
+
+        def __del__(self) -> None:
+            pass
+
     # What Dask says of lost connections is said by the driver, in one line.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     until = time.monotonic() + patience
     while True:
         try:
-            return Cluster(Client(address, timeout=CONNECT, set_as_default=False))
+            return Cluster(Connection(address, timeout=CONNECT, set_as_default=False))
         except (OSError, ValueError, TypeError, RuntimeError) as error:
             if time.monotonic() >= until or not isinstance(error, OSError):
                 reason = " ".join(str(error).split()) or type(error).__name__

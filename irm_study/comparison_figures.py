@@ -24,12 +24,11 @@ from irm_study.drawing import (
     NARROW,
     PAPER,
     WIDE,
-    bar,
-    by_mode,
     crowd,
     fade,
     legend,
     mark_runs,
+    mode_bars,
     mode_handles,
     nothing,
     p_text,
@@ -70,21 +69,8 @@ def side_modes(modes: pd.DataFrame) -> Figure:
     names = list(dict.fromkeys(modes["name"]))
     figure = Figure((WIDE, 0.75 + 0.34 * len(names)), layout="constrained")
     ax = figure.subplots()
-    totals = modes.groupby("name")["runs"].sum()
-    for place, name in enumerate(names):
-        left = 0.0
-        for mode, rows in by_mode(modes[modes["name"] == name]):
-            share = int(rows["runs"].sum()) / totals[name]
-            ax.barh(place, share, left=left, height=0.7, **bar(mode))
-            if share > 0.025:
-                box = {"facecolor": PAPER, "edgecolor": "none", "boxstyle": "round,pad=0.2"}
-                ax.text(left + share / 2, place, str(rows["runs"].sum()), ha="center", va="center", bbox=box)
-            left += share
+    mode_bars(ax, [modes[modes["name"] == name] for name in names])
     _sides(ax, names)
-    ax.set_xlim(0, 1)
-    ax.xaxis.set_major_formatter(PercentFormatter(1, symbol=""))
-    ax.grid(False)
-    ax.set_xlabel("share of runs (%)")
     legend(figure, mode_handles(modes["failure_mode"], patches=True), columns=8, above=True)
     return figure
 

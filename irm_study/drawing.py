@@ -10,6 +10,7 @@ import functools
 import io
 import math
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -20,7 +21,9 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
+
+from irm_study.records import write_bytes, write_text
 
 MODE_COLOURS = {
     "invariant": "#00ca6a",
@@ -134,6 +137,37 @@ def svg_and_png(figure: Figure, name: str) -> tuple[str, bytes]:
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
         figure.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
     return svg.getvalue(), png.getvalue()
+
+
+def write_figure(figure: Figure, folder: Path, name: str) -> str:
+    """Write NAME.svg and NAME.png into a folder; returns the SVG."""
+    svg, png = svg_and_png(figure, name)
+    write_text(folder / f"{name}.svg", svg)
+    write_bytes(folder / f"{name}.png", png)
+    return svg
+
+
+def mode_bars(ax: Axes, bars: Iterable[pd.DataFrame]) -> None:
+    """A bar for each table, from the top, of the shares of its runs by failure mode, with their numbers.
+
+    bars: failure_mode, runs.
+    """
+    ends = 0
+    for place, counts in enumerate(bars):
+        total, left = counts["runs"].sum(), 0.0
+        for mode, rows in by_mode(counts):
+            number = int(rows["runs"].sum())
+            ax.barh(place, number / total, left=left, height=0.7, **bar(mode))
+            if number / total > 0.025:
+                box = {"facecolor": PAPER, "edgecolor": "none", "boxstyle": "round,pad=0.2"}
+                ax.text(left + number / total / 2, place, str(number), ha="center", va="center", bbox=box)
+            left += number / total
+        ends = place
+    ax.set_ylim(ends + 0.5, -0.5)
+    ax.set_xlim(0, 1)
+    ax.xaxis.set_major_formatter(PercentFormatter(1, symbol=""))
+    ax.grid(False)
+    ax.set_xlabel("share of runs (%)")
 
 
 def cells(ax: Axes, shares: pd.DataFrame, texts: pd.DataFrame) -> None:

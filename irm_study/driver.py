@@ -48,9 +48,10 @@ class Watcher(Protocol):
 
     def begin(
         self, stage: str, trials: int, runs: int, before: Sequence[Mapping[str, Any]], later: int = 0,
-        best: float | None = None,
+        best: float | None = None, jobs: int = 1,
     ) -> None:  # fmt: skip
-        """before: the stage's runs that are in the table already. later: runs that another stage will ask for."""
+        """before: the stage's runs that are in the table already. later: runs that other stages will ask for.
+        jobs: workers that train at once."""
 
     def runs_finished(self, rows: Sequence[Mapping[str, Any]]) -> None: ...
     def runs_spared(self, count: int) -> None:
@@ -137,10 +138,10 @@ class Driver:
         first = seeds[: self.spec.study.looks[0]]
         window = max(group, -(-jobs // len(first))) * (AHEAD if jobs > 1 else 1)
         before = [row for row in self.scored.values() if row["stage"] == "search"]
-        later = self.spec.confirm.top * self.spec.confirm.seeds
         best = search.best_value if search.finished else None
         spared = sum((digest, seed) not in self.scored for digest in search.pruned_digests for seed in seeds)
-        self.watcher.begin("search", search.budget, search.budget * len(seeds) - spared, before, later, best)
+        runs, later, jobs = search.budget * len(seeds) - spared, self._later("search"), self.settings.jobs
+        self.watcher.begin("search", search.budget, runs, before, later, best, jobs)
         self._train_lost(workers)
         asked: list[Asked] = []
         while search.finished < search.budget:
@@ -166,8 +167,7 @@ class Driver:
             runs = [self.scored[asked.digest, seed] for seed in seeds[:seen]]
             if seen < len(seeds) and self.search.is_losing([run["score"] for run in runs]):
                 break
-        told = pd.DataFrame(runs, columns=["seed", "failure_mode", "score", "train_accuracy", "test_accuracy"])
-        self._tell(asked, told, pruned=seen < len(seeds))
+        self._tell(asked, runs, pruned=seen < len(seeds))
         self.watcher.runs_spared(len(seeds) - seen)
 
     def _train_lost(self, workers: Workers) -> None:
@@ -193,9 +193,10 @@ class Driver:
                 wanted = [Wanted(each.number, each.config, each.digest, seed) for each in trials for seed in seeds]
                 self._submit(workers, "search", wanted)
 
-    def _tell(self, asked: Asked, runs: pd.DataFrame, pruned: bool) -> None:
-        value = records.aggregate(runs, self.spec)
-        self.search.tell(asked, value, records.trial_attributes(runs), runs["score"].tolist(), pruned)
+    def _tell(self, asked: Asked, runs: Sequence[Mapping[str, Any]], pruned: bool) -> None:
+        scores = [run["score"] for run in runs]
+        value = records.aggregate(scores, self.spec)
+        self.search.tell(asked, value, records.trial_attributes(runs), scores, pruned)
         self.watcher.trial_finished(asked.number, value, self.search.best_value)
 
     def _reopen(self, error: StorageLost) -> None:
@@ -255,12 +256,20 @@ class Driver:
     def _train(self, workers: Workers, stage: str, wanted: Sequence[Wanted]) -> None:
         """Have runs of one stage trained, those that are not in the table."""
         before = [self.scored[run.key] for run in wanted if run.key in self.scored]
-        self.watcher.begin(stage, len({run.digest for run in wanted}), len(wanted), before)
+        configurations = len({run.digest for run in wanted})
+        self.watcher.begin(stage, configurations, len(wanted), before, self._later(stage), jobs=self.settings.jobs)
         self._take_over(stage, wanted)
         for part in parts_of([run for run in wanted if run.key not in self.scored], self.settings.jobs):
             self._submit(workers, stage, part)
         while workers.pending:
             self._collect(workers)
+
+    def _later(self, stage: str) -> int:
+        """How many runs the stages after this one will ask for, as far as that can be known before."""
+        asked, order = self.spec.confirm, records.STAGES.index
+        near = sum(1 for _ in neighbours(self.spec, self.spec.run)) if asked.neighbours else 0
+        runs = {"confirm": asked.top * asked.seeds, "neighbour": near * asked.seeds, "draws": asked.draws**2}
+        return sum(count for name, count in runs.items() if order(name) > order(stage))
 
     def _take_over(self, stage: str, wanted: Sequence[Wanted]) -> None:
         """Runs that an earlier command trained for a lesser stage are this one's now."""

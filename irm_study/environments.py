@@ -20,6 +20,8 @@ from irm_study.digits import Digits
 
 CHANNELS = {"grey": 1, "two": 2, "rgb": 3}
 MEAN, STANDARD_DEVIATION = 0.1307, 0.3081
+WHITE = 255
+"""The brightest pixel of an image, 1 to a network."""
 GREY = -1
 """In place of a colour: half of the image in each coloured channel."""
 
@@ -45,7 +47,7 @@ class Examples:
 class Environments:
     """What a batch of runs trains on and is measured on.
 
-    pixels: (images, height, width), float32 in [0, 1]. train: (runs, training environments, examples),
+    pixels: (images, height, width), uint8. train: (runs, training environments, examples),
     as many examples in each. measured: the environments that are only measured, (runs, examples) each.
     """
 
@@ -79,7 +81,7 @@ def build_environments(
     Raises ValueError when the digits are too few for the environments asked for.
     """
     phases = digits.phases if spec.resolution == 14 else 1
-    pixels = torch.from_numpy(subsample(digits.images, spec.resolution, phases)).to(device)
+    pixels = torch.tensor(subsample(digits.images, spec.resolution, phases), device=device)
     draws = [_draw(digits, spec, seed, phases) for seed in seeds]
 
     def gather(name: str) -> Examples:
@@ -99,14 +101,14 @@ def build_environments(
 
 
 def paint(environments: Environments, examples: Examples) -> Tensor:
-    """Coloured images (runs, examples, channels, height, width), float32.
+    """Coloured images (runs, examples, channels, height, width), float32 in [0, 1] unless normalised.
 
     The image lies in its colour's channel and the other is zero, or it is grey in the one channel
     there is; normalised where the environments say so.
     """
     spec = environments.spec
     channels = CHANNELS[spec.channels]
-    grey = environments.pixels[examples.rows].unsqueeze(-3)
+    grey = environments.pixels[examples.rows].unsqueeze(-3) / WHITE
     if spec.channels == "grey":
         images = grey
     else:
@@ -120,7 +122,7 @@ def paint(environments: Environments, examples: Examples) -> Tensor:
 
 
 def subsample(images: np.ndarray, resolution: int, phases: int) -> np.ndarray:
-    """(digits, 28, 28) uint8 → (digits · phases, resolution, resolution) float32 in [0, 1].
+    """(digits, 28, 28) uint8 → (digits · phases, resolution, resolution) uint8.
 
     The four phases of stride 2 are four distinct images of a digit; they lie beside each other, so
     that image i shows digit i // phases.
@@ -129,7 +131,7 @@ def subsample(images: np.ndarray, resolution: int, phases: int) -> np.ndarray:
         offsets = [(0, 0), (0, 1), (1, 0), (1, 1)][:phases]
         images = np.stack([images[:, row::2, column::2] for row, column in offsets], axis=1)
         images = images.reshape(-1, 14, 14)
-    return images.astype(np.float32) / np.float32(255)
+    return images
 
 
 def stream(seed: int, name: str) -> np.random.Generator:

@@ -39,6 +39,9 @@ OWN: dict[str, Any] = {}
 ATTEMPTS = 5
 """How often a batch is submitted whose worker dies, before the study gives up on it."""
 
+GATHER = 0.05
+"""Of the time that was waited for a batch: how much longer to wait, for others that are written and told with it."""
+
 
 class ExecutionError(RuntimeError):
     """The work failed, not the input."""
@@ -108,13 +111,15 @@ class Workers:
         self.pending[future] = batch, attempt
 
     def finished(self) -> Iterator[tuple[Batch, list[Curves]]]:
-        """Wait for at least one of the submitted batches, and yield those that are done.
+        """Wait for at least one of the submitted batches, and a little for others; yield those that are done.
 
         Raises ExecutionError when a batch cannot be trained.
         """
         if isinstance(self.executor, Here):
             self.executor.work()
-        done, _ = wait(self.pending, return_when=FIRST_COMPLETED)
+        began = time.monotonic()
+        wait(self.pending, return_when=FIRST_COMPLETED)
+        done, _ = wait(self.pending, timeout=GATHER * (time.monotonic() - began))
         again, lost = [], False
         for future in done:
             batch, attempt = self.pending.pop(future)

@@ -40,6 +40,7 @@ from irm_study.drawing import (
     legend,
     log_ticks,
     mark_runs,
+    mode_bars,
     mode_handles,
     nothing,
     picture,
@@ -185,24 +186,10 @@ def mode_bar(counts: pd.DataFrame) -> Figure:
     stages = [stage for stage in ("search", "confirm") if (counts["stage"] == stage).any()]
     figure = Figure((WIDE, 0.6 + 0.36 * len(stages)), layout="constrained")
     ax = figure.subplots()
-    for place, stage in enumerate(stages):
-        own = counts[counts["stage"] == stage]
-        total, left = own["runs"].sum(), 0.0
-        for mode, rows in by_mode(own):
-            number = int(rows["runs"].sum())
-            ax.barh(place, number / total, left=left, height=0.7, **bar(mode))
-            if number / total > 0.025:
-                box = {"facecolor": PAPER, "edgecolor": "none", "boxstyle": "round,pad=0.2"}
-                ax.text(left + number / total / 2, place, str(number), ha="center", va="center", bbox=box)
-            left += number / total
+    mode_bars(ax, [counts[counts["stage"] == stage] for stage in stages])
     totals = counts.groupby("stage")["runs"].sum()
     names = {"search": "search", "confirm": "fresh seeds"}
     ax.set_yticks(range(len(stages)), [f"{names[stage]} ({totals[stage]} runs)" for stage in stages])
-    ax.set_ylim(len(stages) - 0.5, -0.5)
-    ax.set_xlim(0, 1)
-    ax.xaxis.set_major_formatter(PercentFormatter(1, symbol=""))
-    ax.grid(False)
-    ax.set_xlabel("share of runs (%)")
     legend(figure, mode_handles(counts["failure_mode"], patches=True), columns=8, above=True)
     return figure
 

@@ -1,7 +1,8 @@
 """What the driver itself costs: it runs a study whose training is a stand-in that sleeps.
 
-All else is as in a study: trials are asked, their runs' rows written, judged and told. The driver's own work is its
-processor time; where that fills the time, more workers bring nothing.
+All else is as in a study: trials are asked, their runs' rows written, judged and told; at the end the study is read
+back and its page made. The driver's own work is its processor time; where that fills the time, more workers bring
+nothing.
 """
 
 from __future__ import annotations
@@ -9,21 +10,24 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import psutil
 from matplotlib.figure import Figure
 
+from irm_study.benchmark import begin_peak, peak
 from irm_study.config import RunConfig, StudySpec
 from irm_study.curves import Curves
-from irm_study.drawing import INK, WIDE, picture, svg_and_png
-from irm_study.driver import Driver, Settings
+from irm_study.drawing import INK, WIDE, picture, write_figure
+from irm_study.driver import Settings
 from irm_study.execution import Batch, Workers, processor, train_batch
+from irm_study.records import write_text
+from irm_study.report import write_report
+from irm_study.study import load_study, run_study
 
 SEARCH = {
     "penalty_weight": {"low": 1e2, "high": 1e6, "log": True},
@@ -31,12 +35,16 @@ SEARCH = {
     "anneal_epoch": {"low": 50, "high": 249},
     "learning_rate": {"low": 3e-4, "high": 3e-3, "log": True},
 }
+WEIGHTS = (0.0, 1e2, 1e4, 1e8)
+"""Penalty weights of the trainings that stand for all: they end in several failure modes."""
+MIB = 2**20
+T = TypeVar("T")
 
 
 class Sleepers(Workers):
-    """Workers that sleep, and leave the curves of one real training of 50 checkpoints."""
+    """Workers that sleep, and leave the curves of a few real trainings of 50 checkpoints in turn."""
 
-    def __init__(self, jobs: int, seconds: float, curves: Curves):
+    def __init__(self, jobs: int, seconds: float, curves: Sequence[Curves]):
         super().__init__(jobs)
         self.seconds, self.curves = seconds, curves
         self.executor = ThreadPoolExecutor(jobs)
@@ -45,30 +53,40 @@ class Sleepers(Workers):
         self.executor.shutdown()
 
     def submit(self, batch: Batch, attempt: int = 1) -> None:
-        self.pending[self.executor.submit(self._sleep, len(batch.seeds))] = batch, attempt
+        self.pending[self.executor.submit(self._sleep, batch)] = batch, attempt
 
-    def _sleep(self, runs: int) -> list[Curves]:
+    def _sleep(self, batch: Batch) -> list[Curves]:
         time.sleep(self.seconds)
-        return [self.curves] * runs
+        turns = [config.anneal_epoch + seed for config, seed in zip(batch.configs, batch.seeds, strict=True)]
+        return [self.curves[turn % len(self.curves)] for turn in turns]
 
 
 class Marks:
-    """Watches, and notes the driver's own seconds of processor time and the memory as trials are told."""
+    """Watches, and notes the driver's own seconds of processor time and the memory as trials are told: from the first
+    that is asked, libraries imported and the storage open."""
 
     def __init__(self, every: int):
-        self.every, self.told, self.began = every, 0, time.thread_time()
+        self.every, self.told = every, 0
         self.marks: list[dict[str, float]] = []
 
-    def begin(self, *arguments: Any) -> None: ...
+    def begin(self, stage: str, *arguments: Any, **named: Any) -> None:
+        if stage == "search":
+            self.began, self.own_began = time.perf_counter(), time.thread_time()
+
     def runs_finished(self, rows: Sequence[Mapping[str, Any]]) -> None: ...
     def runs_spared(self, runs: int) -> None: ...
 
     def trial_finished(self, trial: int, value: float, best: float) -> None:
         self.told += 1
         if self.told % self.every == 0:
-            own = time.thread_time() - self.began
-            memory = psutil.Process().memory_info().rss / 2**20
-            self.marks.append({"trials": self.told, "own_seconds": own, "memory_mib": memory})
+            self.marks.append(
+                {
+                    "trials": self.told,
+                    "wall_seconds": time.perf_counter() - self.began,
+                    "own_seconds": time.thread_time() - self.own_began,
+                    "memory_mib": psutil.Process().memory_info().rss / MIB,
+                }
+            )
 
 
 @picture
@@ -88,32 +106,42 @@ def driver_cost(marks: Sequence[Mapping[str, float]]) -> Figure:
 
 
 def driver_load(trials: int, seeds: int, workers: int, seconds: float) -> dict[str, Any]:
-    """Run so many trials, each on so many seeds of so many seconds; the driver's own time, and the memory."""
+    """Run so many trials, each on so many seeds of so many seconds; the driver's own time, and the memory. Then what it
+    takes to read and judge the study, and to make its page."""
     spec = StudySpec.model_validate(
-        {"name": "load", "run": {"hidden": 4}, "search": SEARCH, "study": {"trials": trials, "seeds": seeds}}
-    )
-    short = RunConfig(hidden=4, epochs=100, anneal_epoch=50)
-    [curves] = train_batch(Batch((short,), (0,), spec.digits, spec.environments))
-    with tempfile.TemporaryDirectory() as folder, Sleepers(workers, seconds, curves) as sleepers:
-        marks = Marks(max(1, trials // 10))
-        began = time.perf_counter()
-        with closing(Driver(Path(folder), spec, Settings(jobs=workers), marks)) as driver:
-            driver.run(sleepers)
-        wall = time.perf_counter() - began
-        size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file()) / 2**20
+        {"name": "load", "run": {"hidden": 4}, "search": SEARCH, "study": {"trials": trials, "seeds": seeds},
+         "confirm": {"top": 0}}
+    )  # fmt: skip
+    short = [RunConfig(hidden=4, epochs=100, anneal_epoch=50, penalty_weight=weight) for weight in WEIGHTS]
+    curves = train_batch(Batch(tuple(short), (0,) * len(short), spec.digits, spec.environments))
+    with tempfile.TemporaryDirectory() as name:
+        folder, marks = Path(name), Marks(max(1, trials // 10))
+        run_study(spec, folder, Settings(jobs=workers), marks, Sleepers(workers, seconds, curves))
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / MIB
+        record, judge = _cost(lambda: load_study(folder))
+        path, page = _cost(lambda: write_report(record))
+        page["mib"] = path.stat().st_size / MIB
     last, before = marks.marks[-1], marks.marks[-2] if len(marks.marks) > 1 else {"own_seconds": 0.0, "trials": 0}
     latest = (last["own_seconds"] - before["own_seconds"]) / (last["trials"] - before["trials"])
+    wall = last["wall_seconds"]
     return {
         "processor": processor(), "trials": trials, "seeds": seeds, "workers": workers, "seconds": seconds,
         "wall_seconds": wall, "own_fraction": last["own_seconds"] / wall, "own_milliseconds_at_the_end": latest * 1000,
-        "kept_busy": trials * seeds * seconds / (wall * workers), "stored_mib": size, "marks": marks.marks,
+        "kept_busy": trials * seeds * seconds / (wall * workers), "stored_mib": size,
+        "judge": judge, "page": page, "marks": marks.marks,
     }  # fmt: skip
+
+
+def _cost(work: Callable[[], T]) -> tuple[T, dict[str, float]]:
+    """What it returns; its seconds, and the most memory that the process had meanwhile."""
+    begin_peak("cpu")
+    began = time.perf_counter()
+    result = work()
+    return result, {"seconds": time.perf_counter() - began, "peak_mib": peak("cpu") / MIB}
 
 
 def write_load(told: dict[str, Any], folder: Path) -> None:
     """load.json, and load.svg and load.png, into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    svg, png = svg_and_png(driver_cost(told["marks"]), "load")
-    (folder / "load.json").write_text(json.dumps(told, indent=2) + "\n")
-    (folder / "load.svg").write_text(svg)
-    (folder / "load.png").write_bytes(png)
+    write_text(folder / "load.json", json.dumps(told, indent=2) + "\n")
+    write_figure(driver_cost(told["marks"]), folder, "load")

@@ -2,34 +2,37 @@
 
 `network_for` chooses between two that compute the same. `AutogradNetwork` takes any model, paints
 images as it needs them and lets torch differentiate. `SortedMlp` is the full-batch MLP at the
-hardware's limit: examples sorted by colour so that the empty channel is never multiplied, pixels that
-are empty in every image left out, widths padded to the vector unit, activations in buffers made once,
-derivatives written out. Nothing here knows of losses, penalties or epochs.
+hardware's limit: examples sorted by colour so that the empty channel is never multiplied, and by their
+rarest lit pixel so that pixels which are empty in a whole block are left out; images in bytes until
+a block needs them; widths padded to the vector unit, and the `loops` written out.
+Nothing here knows of losses, penalties or epochs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import psutil
 import torch
 from torch import Tensor
 
+from irm_study import loops
 from irm_study.config import EnvironmentSpec, RunConfig
 from irm_study.digits import Digits
-from irm_study.environments import GREY, Environments, Examples, paint, stream
+from irm_study.environments import GREY, WHITE, Environments, Examples, paint, stream
 from irm_study.models import MODELS
 
 CHUNK = {"cpu": 100, "cuda": 16_384}
 """Examples, of all runs together, that AutogradNetwork takes at a time: on a CPU their activations stay in its cache,
 on a GPU they are enough to keep it busy."""
-BLOCK = 1280
-"""Rows, of all runs together, that SortedMlp takes at a time on a CPU, likewise; on a GPU it takes all at once."""
+BLOCK = 960
+"""Rows of a run that SortedMlp takes at a time on a CPU, likewise; on a GPU it takes all of all runs at once."""
 LANES = 8
 """Single-precision numbers of a vector register: widths are padded to a multiple."""
 T = TypeVar("T")
@@ -53,12 +56,15 @@ class Network(Protocol):
         """The logits, and the pullback: gradient of a number with respect to the logits → with
         respect to the parameters. The pullback is called once, before the next `forward`."""
 
+    def threads(self) -> AbstractContextManager[None]:
+        """To be held by whoever computes with it: what torch does by itself takes no core that the network needs."""
+
 
 def network_for(config: RunConfig, environments: Environments) -> Network:
     sortable = (
         config.model == "mlp"
         and config.batch_size is None
-        and config.activation in DERIVATIVES
+        and config.activation in loops.ACTIVATIONS
         and not environments.spec.normalise
     )
     return (SortedMlp if sortable else AutogradNetwork)(config, environments)
@@ -69,14 +75,15 @@ def runs_in_memory(config: RunConfig, digits: Digits, spec: EnvironmentSpec, dev
     phases = digits.phases if spec.resolution == 14 else 1
     images, side = len(digits.images) * phases, spec.resolution
     batch = images if config.batch_size is None else config.batch_size * len(spec.train_flips)
-    # Of each example: its image, twice (MLP) or as the convolutions keep it, and each hidden layer's output.
+    # Of each example: its image, in training also as numbers (MLP) or as the convolutions keep it, and each hidden
+    # layer's output.
     maps = 100 * side * side if config.model == "convnet" else 2 * side * side
-    floats = 2 * images * side * side + batch * (maps + (config.layers + 1) * config.hidden)
+    size = images * side * side + 4 * batch * (maps + (config.layers + 1) * config.hidden)
     if torch.device(device).type == "cuda":
         free = torch.cuda.mem_get_info(device)[0]
     else:
         free = psutil.virtual_memory().available
-    return max(1, int(free / 2 // (4 * floats)))
+    return max(1, int(free / 2 // size))
 
 
 class AutogradNetwork:
@@ -114,6 +121,9 @@ class AutogradNetwork:
 
         return torch.cat([chunk.detach() for chunk in chunks], dim=1).view(inputs.rows.shape), pullback
 
+    def threads(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
     def _chunks(self, parameters: dict[str, Tensor], examples: Examples) -> list[Tensor]:
         size = max(1, CHUNK.get(examples.rows.device.type, CHUNK["cuda"]) // len(examples.rows))
         parts = [part.flatten(1).split(size, dim=1) for part in (examples.rows, examples.labels, examples.colours)]
@@ -147,28 +157,25 @@ class Layout:
         return torch.from_numpy(np.stack(flat)).to(device)
 
 
-# An activation in place, and the gradient through it told from its output (gradient, output, out) → out.
-# All map 0 to 0, which keeps padded units silent.
-DERIVATIVES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor, Tensor], Tensor]]] = {
-    "relu": (
-        torch.relu_,
-        lambda gradient, output, out: torch.ops.aten.threshold_backward.grad_input(gradient, output, 0, grad_input=out),
-    ),
-    "tanh": (
-        torch.tanh_,
-        lambda gradient, output, out: torch.ops.aten.tanh_backward.grad_input(gradient, output, grad_input=out),
-    ),
-}
+class Block(NamedTuple):
+    """Examples of one colour, of one run on a CPU or of all runs. images: (runs, rows, 1 + pixels), uint8, a constant 1
+    and the first so many pixels; the others are empty in all of them. channel: which holds them, or GREY. runs, rows:
+    where they stand along the axes of all logits."""
+
+    images: Tensor
+    channel: int
+    runs: slice
+    rows: slice
 
 
 @dataclass(frozen=True)
 class Sorted:
-    """Examples sorted by colour. blocks: (images (runs, rows, pixels + 1), channel) each, with a constant 1
-    as last column. position: (runs, examples), where each example stands among the blocks' rows. shape: of
-    the examples' labels."""
+    """Examples sorted by colour. position: (runs, examples), where each example stands among the rows of `blocks`,
+    which are `rows` in all. shape: of the examples' labels."""
 
-    blocks: list[tuple[Tensor, int]]
+    blocks: list[Block]
     position: Tensor
+    rows: int
     shape: torch.Size
 
 
@@ -177,21 +184,29 @@ class SortedMlp:
 
     def __init__(self, config: RunConfig, environments: Environments):
         self.config, self.environments = config, environments
-        self.lit = (environments.pixels > 0).any(dim=0).flatten().nonzero().squeeze(1)
+        pixels = environments.pixels.flatten(1)
+        often = (pixels > 0).sum(0)
+        self.lit = torch.argsort(often, descending=True, stable=True)[: int((often > 0).sum())]
+        """Pixels that are not empty in every image, those of most images first."""
+        # The images' first column is a constant 1, the first weight's first row its bias: of the widest layer, the bias
+        # comes with the product. Elsewhere such a column would throw the rows out of the vector unit's step.
+        self.images = torch.cat([pixels.new_ones(len(pixels), 1), pixels[:, self.lit]], dim=1)
+        columns = torch.arange(1, self.images.shape[1] + 1, dtype=torch.int16, device=pixels.device)
+        self.extent = ((self.images > 0) * columns).amax(1)
+        """Columns of each image up to its rarest lit pixel: images sorted by it leave the rest of their block out."""
         self.channels = 1 if environments.spec.channels == "grey" else 2
         self.hidden = -(-config.hidden // LANES) * LANES
-        # The images' last column is a constant 1, the first weight's last row its bias: of the widest layer, the bias
-        # comes with the product. Elsewhere such a column would throw the rows out of the vector unit's step.
-        shapes = {"first": (self.channels * len(self.lit) + 1, self.hidden)}
+        shapes = {"first": (1 + self.channels * len(self.lit), self.hidden)}
         for number in range(2, config.layers + 1):
             shapes |= {f"weight{number}": (self.hidden, self.hidden), f"bias{number}": (1, self.hidden)}
         self.layout = Layout(shapes | {"last": (self.hidden, 1), "last bias": (1, 1)})
         self.size = self.layout.size
-        self.activate, self.differentiate = DERIVATIVES[config.activation]
-        on_cpu = environments.pixels.device.type == "cpu"
-        self.rows = max(LANES, BLOCK // len(environments.train.rows)) if on_cpu else environments.train.rows[0].numel()
-        self.threads = torch.get_num_threads() if on_cpu else 1
+        self.on_cpu = environments.pixels.device.type == "cpu"
+        self.workers = torch.get_num_threads() if self.on_cpu else 1
         self.buffers: dict[tuple, Tensor] = {}
+        self.upper = [f"weight{number}" for number in range(2, config.layers + 1)]
+        self.biases = [f"bias{number}" for number in range(2, config.layers + 1)]
+        self.run_forward, self.run_backward = loops.scripted(loops.forward), loops.scripted(loops.backward)
 
     def initial(self, seeds: Sequence[int]) -> Tensor:
         image = self.environments.image_shape
@@ -201,7 +216,7 @@ class SortedMlp:
             first = drawn["weight1"].reshape(image[0], -1, self.config.hidden)[: self.channels, lit]
             last = self.config.layers + 1
             named = drawn | {
-                "first": np.concatenate([first.reshape(-1, self.config.hidden), drawn["bias1"]]),
+                "first": np.concatenate([drawn["bias1"], first.reshape(-1, self.config.hidden)]),
                 "last": drawn[f"weight{last}"],
                 "last bias": drawn[f"bias{last}"],
             }
@@ -214,9 +229,8 @@ class SortedMlp:
         rows, colours = examples.rows.flatten(1), examples.colours.flatten(1)
         if self.channels == 1:
             colours = torch.zeros_like(colours)
-        pixels = self.environments.pixels.flatten(1)[:, self.lit]
-        pixels = torch.cat([pixels, pixels.new_ones(len(pixels), 1)], dim=1)
-        blocks: list[tuple[Tensor, int]] = []
+        extent = self.extent[rows]
+        blocks: list[Block] = []
         position = torch.empty_like(rows)
         start = 0
         for channel in (*range(self.channels), GREY):
@@ -224,113 +238,151 @@ class SortedMlp:
             longest = int(mine.sum(1).max())
             if longest == 0:
                 continue
-            # Runs differ in how many examples have a colour: shorter ones repeat a row that nobody reads.
-            members = torch.argsort(~mine, dim=1, stable=True)[:, :longest]
-            position[mine] = (start + mine.cumsum(1) - 1)[mine]
-            for block in members.tensor_split(-(-longest // self.rows), dim=1):
-                blocks.append((pixels[rows.gather(1, block)], channel))
-            start += longest
-        return Sorted(blocks, position, examples.rows.shape)
+            order = torch.argsort(torch.where(mine, extent, extent + self.images.shape[1]), dim=1, stable=True)
+            place = start + torch.arange(rows.shape[1], device=rows.device).expand_as(order)
+            position = torch.where(mine, torch.empty_like(order).scatter_(1, order, place), position)
+            # Runs differ in how many examples have a colour: shorter ones add a row that nobody reads.
+            for part in order[:, :longest].tensor_split(self._parts(longest), dim=1):
+                stop = start + part.shape[1]
+                for runs in self._groups(len(rows)):
+                    width = int(extent[runs].gather(1, part[runs]).max())
+                    images = self.images[:, :width][rows[runs].gather(1, part[runs])]
+                    blocks.append(Block(images, channel, runs, slice(start, stop)))
+                start = stop
+        return Sorted(blocks, position, start, examples.rows.shape)
+
+    def _parts(self, rows: int) -> int:
+        """Into how many blocks of nearly one size: as many for each thread."""
+        return self.workers * -(-rows // (BLOCK * self.workers)) if self.on_cpu else 1
+
+    def _groups(self, runs: int) -> list[slice]:
+        """Runs whose products are taken as one: on a CPU each run alone, which leaves its cache to that one's rows."""
+        return [slice(run, run + 1) for run in range(runs)] if self.on_cpu else [slice(0, runs)]
 
     def logits(self, parameters: Tensor, inputs: Sorted) -> Tensor:
-        weights = self._weights(parameters)
-
-        def share(thread: int) -> list[Tensor]:
-            return [
-                self._block(weights, *block, scratch=-1 - thread)[-1] for block in inputs.blocks[thread :: self.threads]
-            ]
-
-        shares = self._each_thread(share)
-        logits = [shares[number % self.threads][number // self.threads] for number in range(len(inputs.blocks))]
-        return torch.cat(logits, dim=1).gather(1, inputs.position).view(inputs.shape)
+        return self._forward(parameters, inputs, keep=False)
 
     def forward(self, parameters: Tensor, inputs: Sorted) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        weights = self._weights(parameters)
-        outputs: list[list[Tensor]] = [[] for _ in inputs.blocks]
+        logits = self._forward(parameters, inputs, keep=True)
+        return logits, lambda cotangent: self._backward(parameters, inputs, cotangent)
 
-        def share(thread: int) -> None:
-            for number in range(thread, len(inputs.blocks), self.threads):
-                outputs[number] = self._block(weights, *inputs.blocks[number], scratch=number + 1)
+    @contextmanager
+    def threads(self) -> Iterator[None]:
+        if self.workers == 1:
+            yield
+            return
+        # Between blocks there is little to do, and torch's own threads would go on spinning where ours compute.
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(self.workers)
 
-        self._each_thread(share)
-        logits = torch.cat([each[-1] for each in outputs], dim=1)
-
-        def pullback(cotangent: Tensor) -> Tensor:
-            sorted_cotangent = torch.zeros_like(logits).scatter_(1, inputs.position, cotangent.flatten(1))
-            parts = sorted_cotangent.split([images.shape[1] for images, _ in inputs.blocks], dim=1)
-            blocks = list(zip(inputs.blocks, outputs, parts, strict=True))
-            shares = self._each_thread(lambda thread: self._pull_back(weights, blocks[thread :: self.threads], thread))
-            return sum(shares[1:], start=shares[0])
-
-        return logits.gather(1, inputs.position).view(inputs.shape), pullback
-
-    def _each_thread(self, share: Callable[[int], T]) -> list[T]:
+    def _each_thread(self, share: Callable[[list[int], int], T], inputs: Sorted) -> list[T]:
         """Each thread takes its share of the blocks, whole: it waits for the others once, not at every product."""
-        return list(_threads(self.threads).map(share, range(self.threads)) if self.threads > 1 else [share(0)])
+        shares: list[list[int]] = [[] for _ in range(self.workers)]
+        for number in range(len(inputs.blocks)):
+            # Dealt to and fro, as one block is a little wider than the one before.
+            turn = number % (2 * self.workers)
+            shares[min(turn, 2 * self.workers - 1 - turn)].append(number)
+        run = _threads(self.workers).map if self.workers > 1 else map
+        return list(run(share, shares, range(self.workers)))
 
-    def _weights(self, parameters: Tensor) -> dict[str, Tensor]:
-        """The weights by name; `first` as (runs, channels, pixels + 1, hidden), the bias in each channel."""
+    def _forward(self, parameters: Tensor, inputs: Sorted, keep: bool) -> Tensor:
+        """Logits, as the examples were given. The outputs of each block's hidden layers stay in its buffers for the
+        way back; without `keep`, a thread's blocks share theirs."""
+        weights, first = self.layout.views(parameters), self._first_weights(parameters)
+        logits = parameters.new_empty(len(parameters), inputs.rows)
+
+        def share(mine: list[int], worker: int) -> None:
+            blocks = [inputs.blocks[number] for number in mine]
+            self.run_forward(
+                [block.images for block in blocks],
+                self._inputs(blocks, worker),
+                [first[block.channel][block.runs, : block.images.shape[2]] for block in blocks],
+                [[weights[name][block.runs] for name in self.upper] for block in blocks],
+                [[weights[name][block.runs] for name in self.biases] for block in blocks],
+                [weights["last"][block.runs] for block in blocks],
+                [weights["last bias"][block.runs] for block in blocks],
+                [
+                    self._buffers(block.images, *(("kept", number) if keep else ("shared", worker)))
+                    for number, block in zip(mine, blocks, strict=True)
+                ],
+                [logits[block.runs, block.rows].unsqueeze(-1) for block in blocks],
+                self.config.activation,
+            )
+
+        self._each_thread(share, inputs)
+        return logits.gather(1, inputs.position).view(inputs.shape)
+
+    def _backward(self, parameters: Tensor, inputs: Sorted, cotangent: Tensor) -> Tensor:
         weights = self.layout.views(parameters)
-        pixels, bias = weights["first"][:, :-1], weights["first"][:, -1:]
-        pixels = pixels.unflatten(1, (self.channels, -1))
-        bias = bias.unsqueeze(1).expand(-1, self.channels, -1, -1)
-        return weights | {"first": torch.cat([pixels, bias], dim=2)}
+        ordered = cotangent.new_zeros(len(cotangent), inputs.rows).scatter_(1, inputs.position, cotangent.flatten(1))
+        # The gradient at the top hidden layer is (cotangent · derivative) · last weight, the same weight in every row.
+        # It is multiplied into the small matrices on either side, not into the activations.
+        down = [weights[name].mT for name in self.upper]
+        if down:
+            down[-1] = weights["last"] * down[-1]
 
-    @staticmethod
-    def _first(weights: dict[str, Tensor], channel: int) -> Tensor:
-        """The first layer's weights for images of one colour: (runs, pixels + 1, hidden)."""
-        return weights["first"].mean(1) if channel == GREY else weights["first"][:, channel]
+        def share(mine: list[int], worker: int) -> Tensor:
+            blocks = [inputs.blocks[number] for number in mine]
+            flat = torch.zeros_like(parameters)
+            gradient = self.layout.views(flat)
+            first = flat.new_zeros(len(flat), self.channels, 1 + len(self.lit), self.hidden)
+            self.run_backward(
+                [block.images for block in blocks],
+                self._inputs(blocks, worker),
+                [self._buffers(block.images, "kept", number) for number, block in zip(mine, blocks, strict=True)],
+                [ordered[block.runs, block.rows].unsqueeze(-1) for block in blocks],
+                [[matrix[block.runs] for matrix in down] for block in blocks],
+                [self._buffers(block.images, "gradient", worker) for block in blocks],
+                [first[block.runs, block.channel, : block.images.shape[2]] for block in blocks],
+                [[gradient[name][block.runs] for name in self.upper] for block in blocks],
+                [[gradient[name][block.runs] for name in self.biases] for block in blocks],
+                [gradient["last"][block.runs] for block in blocks],
+                self.config.activation,
+            )
+            gradient["first"][:, :1] = first[:, :, :1].sum(1)
+            gradient["first"][:, 1:] = first[:, :, 1:].flatten(1, 2) / WHITE
+            return flat
 
-    def _block(self, weights: dict[str, Tensor], images: Tensor, channel: int, scratch: int) -> list[Tensor]:
-        """A block's images, outputs of its hidden layers (runs, rows, hidden), and logits (runs, rows)."""
-        output = torch.bmm(images, self._first(weights, channel), out=self._buffer(images, scratch, 1))
-        outputs = [images, self.activate(output)]
-        for number in range(2, self.config.layers + 1):
-            output = torch.bmm(outputs[-1], weights[f"weight{number}"], out=self._buffer(images, scratch, number))
-            outputs.append(self.activate(output.add_(weights[f"bias{number}"])))
-        return [*outputs, torch.baddbmm(weights["last bias"], outputs[-1], weights["last"]).squeeze(-1)]
-
-    def _pull_back(
-        self, weights: dict[str, Tensor], blocks: Sequence[tuple[tuple[Tensor, int], list[Tensor], Tensor]], thread: int
-    ) -> Tensor:
-        """The gradient from some blocks: each with its outputs and its logits' cotangent."""
-        flat = torch.zeros(len(weights["last"]), self.size, device=weights["last"].device)
+        shares = self._each_thread(share, inputs)
+        flat = sum(shares[1:], start=shares[0])
         gradient = self.layout.views(flat)
-        first = torch.zeros_like(weights["first"])
-        # The gradient at the top hidden layer is (cotangent · derivative) · last weight, the same weight in every
-        # row. It is multiplied into the small matrices on either side, not into the activations.
-        columns = weights["last"].mT
-        top = self.config.layers
-        down = {number: weights[f"weight{number}"].mT for number in range(2, top + 1)}
-        if top > 1:
-            down[top] = weights["last"] * down[top]
-        # Backwards: what the forward pass left last is still in the cache.
-        for (images, channel), layers, part in reversed(blocks):
-            cotangent = part.unsqueeze(-1)
-            gradient["last"].baddbmm_(layers[top].mT, cotangent)
-            gradient["last bias"] += cotangent.sum(1, keepdim=True)
-            flowing = self._buffer(images, "gradient", thread, top)
-            self.differentiate(cotangent.expand_as(flowing), layers[top], flowing)
-            for number in range(top, 1, -1):
-                gradient[f"weight{number}"].baddbmm_(layers[number - 1].mT, flowing)
-                gradient[f"bias{number}"] += flowing.sum(1, keepdim=True)
-                below = torch.bmm(flowing, down[number], out=self._buffer(images, "gradient", thread, number - 1))
-                flowing = self.differentiate(below, layers[number - 1], below)
-            first[:, channel].baddbmm_(images.mT, flowing)
-        if top > 1:
-            gradient[f"weight{top}"] *= columns
-            gradient[f"bias{top}"] *= columns
-        else:
-            first *= columns.unsqueeze(1)
-        gradient["first"][:, :-1] = first[:, :, :-1].flatten(1, 2)
-        gradient["first"][:, -1:] = first[:, :, -1:].sum(1)
+        gradient["last bias"] += cotangent.flatten(1).sum(1)[:, None, None]
+        top = (self.upper[-1], self.biases[-1]) if down else ("first",)
+        if self.config.activation == "relu":
+            # ReLU's output is its input, bias and weights, times its derivative. Summed over examples, what the last
+            # weight would be told is therefore weight · gradient, and no activation is read again.
+            gradient["last"] += sum((weights[name] * gradient[name]).sum(1) for name in top).unsqueeze(-1)
+        for name in top:
+            gradient[name] *= weights["last"].mT
         return flat
 
-    def _buffer(self, images: Tensor, *name: object) -> Tensor:
-        """(runs, rows, hidden), made once for each block and layer."""
-        key = (*name, *images.shape[:2])
+    def _first_weights(self, parameters: Tensor) -> dict[int, Tensor]:
+        """The first layer's weights for the bytes of images of each colour, the bias as first row:
+        (runs, 1 + pixels, hidden)."""
+        first = self.layout.views(parameters)["first"]
+        bias, pixels = first[:, :1], first[:, 1:]
+        each = pixels.unflatten(1, (self.channels, -1)) / WHITE
+        colours = {channel: each[:, channel] for channel in range(self.channels)} | {GREY: each.mean(1)}
+        return {colour: torch.cat([bias, part], dim=1) for colour, part in colours.items()}
+
+    def _buffers(self, images: Tensor, *name: object) -> list[Tensor]:
+        """For each hidden layer (runs, rows, hidden), made once for each block's shape."""
+        shape = (*images.shape[:2], self.hidden)
+        return [self._buffer(shape, *name, layer) for layer in range(self.config.layers)]
+
+    def _inputs(self, blocks: list[Block], worker: int) -> list[Tensor]:
+        """For each block's images, in the same memory."""
+        sizes = [block.images.numel() for block in blocks]
+        shared = self._buffer((max(sizes, default=0),), "inputs", worker)
+        return [shared[:size].view(block.images.shape) for size, block in zip(sizes, blocks, strict=True)]
+
+    def _buffer(self, shape: Sequence[int], *name: object) -> Tensor:
+        key = (*name, *shape)
         if key not in self.buffers:
-            self.buffers[key] = torch.empty(*images.shape[:2], self.hidden, device=images.device)
+            self.buffers[key] = torch.empty(shape, device=self.environments.pixels.device)
         return self.buffers[key]
 
 

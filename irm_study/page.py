@@ -5,7 +5,6 @@ Which pictures a page shows, and what stands between them, is the page's own (`r
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,10 +16,9 @@ from matplotlib.markers import MarkerStyle
 
 from irm_study import tables
 from irm_study.comparison_figures import COMPARISON_FIGURES
-from irm_study.drawing import FAINT, GRID, INK, MODE_COLOURS, MODE_MARKERS, MODE_NAMES, PAPER, svg_and_png
+from irm_study.drawing import FAINT, GRID, INK, MODE_COLOURS, MODE_MARKERS, MODE_NAMES, PAPER, write_figure
 from irm_study.figures import FIGURES
 from irm_study.findings import Picture, percent, words
-from irm_study.records import write_text
 from irm_study.stability_figures import STABILITY_FIGURES
 
 DRAWN = FIGURES | STABILITY_FIGURES | COMPARISON_FIGURES
@@ -46,16 +44,9 @@ def write_pictures(folder: Path, pictures: Sequence[Picture]) -> dict[str, Marku
     folder.mkdir(parents=True, exist_ok=True)
     inlined = {}
     for index, picture in enumerate(pictures):
-        svg, png = drawn(picture)
-        write_text(folder / f"{picture.name}.svg", svg)
-        _write_bytes(folder / f"{picture.name}.png", png)
+        svg = write_figure(DRAWN[picture.name](*picture.data), folder, picture.name)
         inlined[picture.name] = Markup(inline_svg(svg, picture, f"f{index}"))
     return inlined
-
-
-def drawn(picture: Picture) -> tuple[str, bytes]:
-    """The picture as SVG text and as PNG bytes, the same each time."""
-    return svg_and_png(DRAWN[picture.name](*picture.data), picture.name)
 
 
 def inline_svg(svg: str, picture: Picture, own: str) -> str:
@@ -111,12 +102,3 @@ def _hoisted(match: re.Match[str]) -> str:
         return match[0]
     marks = re.sub(r' style="[^"]*"', "", match[2])
     return f'<g{match[1]} style="{styles.pop()}">{marks}</g>'
-
-
-def _write_bytes(path: Path, data: bytes) -> None:
-    """Whole or not at all; a file that holds the same already is not touched."""
-    if path.exists() and path.read_bytes() == data:
-        return
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(data)
-    os.replace(partial, path)

@@ -70,7 +70,8 @@ def write(folder: Path, table: pa.Table, name: str) -> Path:
     path = folder / f"{name}-{uuid.uuid4().hex}.parquet"
     partial = path.with_suffix(".partial")
     try:
-        pq.write_table(table, partial)
+        # Statistics and dictionaries are for searching in large files; of a few rows they are half of the size.
+        pq.write_table(table, partial, use_dictionary=False, write_statistics=False)
         os.replace(partial, path)
     except OSError as error:
         with contextlib.suppress(OSError):

@@ -29,17 +29,23 @@ LINE_EVERY = 10.0
 
 
 class Display:
-    """Counts what the driver tells, and shows it on stderr, so that stdout stays the result's."""
+    """Counts what the driver tells, and shows it on stderr, so that stdout stays the result's.
 
-    def __init__(self, quiet: bool = False):
+    training: what is trained, where a command trains one thing after the other.
+    """
+
+    def __init__(self, quiet: bool = False, training: str = STAGES["train"]):
         self.console = Console(stderr=True)
         self.quiet = quiet
+        self.names = STAGES | {"train": training}
         self.live: Live | None = None
         self.stage, self.trials, self.trials_done = "", 0, 0
         self.runs, self.runs_done, self.later, self.spared = 0, 0, 0, 0
         self.modes: Counter[str] = Counter()
         self.best: float | None = None
         self.work = Work()
+        self.estimates: list[tuple[float, float | None]] = []
+        """When runs finished, and how many seconds were said to be left then."""
         self.started, self.last_line = time.monotonic(), 0.0
         self.bar = Progress(
             TextColumn("{task.description}"),
@@ -60,12 +66,29 @@ class Display:
     def __exit__(self, *exception: object) -> None:
         if self.live is not None:
             self.live.stop()
+        if exception[0] is not None or self.quiet or not self.stage:
+            return
+        if self.live is not None:  # which is gone
+            print(self._state(), file=sys.stderr, flush=True)
+        if self.time_left_within is not None:
+            print(f"time left was told to within a factor of {self.time_left_within:.2f}", file=sys.stderr, flush=True)
+
+    @property
+    def time_left_within(self) -> float | None:
+        """By which factor the time left was told wrong at the worst, between a fifth and nine tenths of the time that
+        all took; None where nothing was told then."""
+        if not self.estimates:
+            return None
+        start, end = self.work.began, self.estimates[-1][0]
+        fifth, late = start + 0.2 * (end - start), start + 0.9 * (end - start)
+        ratios = [left / (end - now) for now, left in self.estimates if fifth <= now <= late and left is not None]
+        return max((max(ratio, 1 / max(ratio, 1e-9)) for ratio in ratios), default=None)
 
     # What the driver tells
 
     def begin(
         self, stage: str, trials: int, runs: int, before: Sequence[Mapping[str, Any]], later: int = 0,
-        best: float | None = None,
+        best: float | None = None, jobs: int = 1,
     ) -> None:  # fmt: skip
         done = min(len(before), runs)
         self.stage, self.trials, self.best = stage, trials, best
@@ -73,19 +96,20 @@ class Display:
         self.runs, self.runs_done, self.later, self.spared = runs, done, later, 0
         self.modes = Counter(row["failure_mode"] for row in before)
         self.started = time.monotonic()
-        self.work.begin(stage, before)
+        self.work.begin(stage, before, jobs)
         for task in self.bar.task_ids:
             self.bar.remove_task(task)
-        self.bar.add_task(STAGES[stage], total=runs, completed=done, left=self._left())
+        self.bar.add_task(self.names[stage], total=runs, completed=done, left=self._left())
         if done < runs or runs == 0:
             resumed = f", {done} of them done before" if done else ""
             trials_text = f"{trials} configuration{'s' * (trials != 1)}, " if stage != "train" else ""
-            self._line(f"{STAGES[stage]}: {trials_text}{runs} runs{resumed}")
+            self._line(f"{self.names[stage]}: {trials_text}{runs} runs{resumed}")
 
     def runs_finished(self, rows: Sequence[Mapping[str, Any]]) -> None:
         self.runs_done = min(self.runs, self.runs_done + len(rows))
         self.modes.update(row["failure_mode"] for row in rows)
         self.work.finished(rows)
+        self.estimates.append((self.work.marks[-1][0], self._seconds_left()))
         for task in self.bar.task_ids:
             self.bar.update(task, completed=self.runs_done)
         if self.runs_done == self.runs or time.monotonic() - self.last_line > LINE_EVERY:
@@ -104,7 +128,7 @@ class Display:
     # What is shown
 
     def _state(self) -> str:
-        parts = [f"{STAGES[self.stage]}: {self.runs_done} of {self.runs} runs"]
+        parts = [f"{self.names[self.stage]}: {self.runs_done} of {self.runs} runs"]
         if self.stage == "search":
             parts.append(f"{self.trials_done} of {self.trials} trials")
         if self.modes:
@@ -115,10 +139,13 @@ class Display:
         return "; ".join(parts)
 
     def _left(self) -> str:
+        seconds = self._seconds_left()
+        return "" if seconds is None or self.runs_done == self.runs else f"{_duration(seconds)} left"
+
+    def _seconds_left(self) -> float | None:
         # Racing spares runs of the trials to come as it did of those so far.
         kept = self.runs_done / max(self.runs_done + self.spared, 1)
-        seconds = self.work.left((self.runs - self.runs_done) * kept, self.later)
-        return "" if seconds is None or self.runs_done == self.runs else f"{_duration(seconds)} left"
+        return self.work.left((self.runs - self.runs_done) * kept, self.later)
 
     def _line(self, text: str) -> None:
         self.last_line = time.monotonic()
@@ -156,14 +183,18 @@ class Work:
         self.stage = ""
         self.known: dict[str, list[tuple[float, int]]] = {}
         """Score and epochs of the runs of each stage, in the order in which they finished."""
-        self.marks = [(clock(), 0)]
+        self.began = clock()
+        self.marks = [(self.began, 0)]
         """When the work began, then each time that runs finished, with the epochs trained by then."""
+        self.jobs, self.spent = 1, 0.0
+        """Workers that train at once, and the seconds of theirs that the finished runs took."""
 
-    def begin(self, stage: str, before: Sequence[Mapping[str, Any]]) -> None:
-        self.stage = stage
+    def begin(self, stage: str, before: Sequence[Mapping[str, Any]], jobs: int = 1) -> None:
+        self.stage, self.jobs = stage, jobs
         self.known[stage] = [_length(row) for row in before] or self.known.get(stage, [])
         if len(self.marks) == 1:
-            self.marks = [(self.clock(), 0)]
+            self.began = self.clock()
+            self.marks = [(self.began, 0)]
 
     def finished(self, rows: Sequence[Mapping[str, Any]]) -> None:
         now = self.clock()
@@ -172,6 +203,7 @@ class Work:
             self.marks = [(max(self.marks[0][0], now - sum(row["seconds"] for row in rows)), 0)]
         lengths = [_length(row) for row in rows]
         self.known[self.stage] += lengths
+        self.spent += sum(row["seconds"] for row in rows)
         self.marks.append((now, self.marks[-1][1] + sum(epochs for _, epochs in lengths)))
 
     def left(self, runs: float, later: int) -> float | None:
@@ -179,11 +211,14 @@ class Work:
         latest, trained = self.marks[-1]
         if not trained:
             return None
-        # The later half tells more of what follows: other work may have come to the machine, or left it. A line
-        # through it, as workers that finish one soon after the other would be counted in or out at its ends.
-        first = max(place for place, (_, epochs) in enumerate(self.marks) if epochs <= trained / 2)
-        times, epochs = zip(*self.marks[min(first, max(0, len(self.marks) - FEWEST_MARKS)) :], strict=True)
-        pace = max(0.0, statistics.linear_regression(epochs, times).slope)
+        if len(self.marks) <= self.jobs:  # some have not finished yet, and have done as much meanwhile
+            pace = self.spent / trained / self.jobs
+        else:
+            # The later half tells more of what follows: other work may have come to the machine, or left it. A line
+            # through it, as workers that finish one soon after the other would be counted in or out at its ends.
+            first = max(place for place, (_, epochs) in enumerate(self.marks) if epochs <= trained / 2)
+            times, epochs = zip(*self.marks[min(first, max(0, len(self.marks) - FEWEST_MARKS)) :], strict=True)
+            pace = max(0.0, statistics.linear_regression(epochs, times).slope)
         seconds = pace * (runs * self._expected(self.stage) + later * self._expected("confirm"))
         return max(0.0, seconds - (self.clock() - latest))
 

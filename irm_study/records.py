@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -208,16 +210,16 @@ def trials_from_runs(runs: pd.DataFrame, spec: StudySpec) -> pd.DataFrame:
                 "trial": trial,
                 "digest": group["digest"].iloc[0],
                 "state": state,
-                "value": float("nan") if state == "running" else aggregate(group, spec),
+                "value": float("nan") if state == "running" else aggregate(group["score"], spec),
                 **{key: group[key].iloc[0] for key in spec.search},
             }
         )
     return pd.DataFrame(rows, columns=["trial", "digest", "state", "value", *spec.search])
 
 
-def aggregate(runs: pd.DataFrame, spec: StudySpec) -> float:
-    """A configuration's objective value over some of its runs."""
-    return AGGREGATES[spec.study.aggregate](runs["score"].to_numpy(dtype=float))
+def aggregate(scores: Iterable[float], spec: StudySpec) -> float:
+    """A configuration's objective value, from the scores of some of its runs."""
+    return AGGREGATES[spec.study.aggregate](np.array(list(scores), dtype=float))
 
 
 def best_trials(trials: pd.DataFrame, count: int) -> pd.DataFrame:
@@ -231,7 +233,7 @@ def confirmed(runs: pd.DataFrame, spec: StudySpec) -> pd.DataFrame:
     if "stage" not in runs or not (runs["stage"] == "confirm").any():
         return pd.DataFrame(columns=["trial", "digest", "value"])
     groups = runs[runs["stage"] == "confirm"].groupby("digest", sort=False)
-    rows = [(group["trial"].iloc[0], digest, aggregate(group, spec)) for digest, group in groups]
+    rows = [(group["trial"].iloc[0], digest, aggregate(group["score"], spec)) for digest, group in groups]
     table = pd.DataFrame(rows, columns=["trial", "digest", "value"])
     return table.sort_values(["value", "trial"], ascending=[False, True], kind="stable", ignore_index=True)
 
@@ -276,22 +278,22 @@ def over_seeds(runs: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def trial_attributes(runs: pd.DataFrame) -> dict[str, Any]:
-    """One trial's runs as attributes that a person reads in any Optuna tool; accuracies are means over the seeds."""
-    told = over_seeds(runs)
-    return finite(
-        {
-            "failure_modes": ", ".join(f"{mode} {count}" for mode, count in told["failure_modes"].items()),
-            "in_zone": f"{told['successes']} of {told['seeds']}",
-            "train_accuracy": round(told["train_accuracy"], 4),
-            "test_accuracy": round(told["test_accuracy"], 4),
-            "seeds": [
-                f"{row.seed}: {row.failure_mode}, score {row.score:.3f}, train {row.train_accuracy:.3f}, "
-                f"test {row.test_accuracy:.3f}"
-                for row in runs.itertuples()
-            ],
-        }
-    )
+def trial_attributes(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One trial's runs as attributes that a person reads in any Optuna tool.
+
+    Few, because each is a transaction of its own in Optuna's storage.
+    """
+    modes = Counter(run["failure_mode"] for run in runs)
+    train, test = (fmean(run[name] for run in runs) for name in ("train_accuracy", "test_accuracy"))
+    each = [
+        f"{run['seed']}: {run['failure_mode']}, score {run['score']:.3f}, train {run['train_accuracy']:.3f}, "
+        f"test {run['test_accuracy']:.3f}"
+        for run in runs
+    ]
+    return {
+        "failure_modes": ", ".join(f"{mode} {modes[mode]}" for mode in FAILURE_MODES if mode in modes),
+        "seeds": [*each, f"mean: train {train:.3f}, test {test:.3f}"],
+    }
 
 
 def mode_counts(runs: pd.DataFrame) -> dict[str, int]:
@@ -343,8 +345,12 @@ def write_runs_csv(folder: Path, runs: pd.DataFrame) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Whole or not at all; a file that says the same already is not touched."""
-    data = text.encode()
+    """As `write_bytes`."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Whole or not at all; a file that holds the same already is not touched."""
     if path.exists() and path.read_bytes() == data:
         return
     partial = path.with_name(f".{path.name}.partial")

@@ -36,7 +36,7 @@ from irm_study.studyfile import run_digest, study_digest, without_password
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.RUNNING: "running"}
-BEST_SEEN, LATEST_SEEN = 50, 450
+BEST_SEEN, LATEST_SEEN = 50, 200
 """Of more finished trials a sampler sees the best and the latest. TPE compares the best 25 with all others,
 in a time that grows with them: 10,000 took 0.2 s to be looked at, for each ask."""
 STORAGE_ERRORS = (SQLAlchemyError, ImportError, ValueError, RuntimeError, optuna.exceptions.OptunaError)
@@ -219,7 +219,7 @@ class Search:
     def trials(self, runs: pd.DataFrame, spec: StudySpec) -> pd.DataFrame:
         """`StudyRecord.trials`: trials as Optuna knows them, their values from the runs as `spec` aggregates them."""
         values = {
-            digest: records.aggregate(group, spec)
+            digest: records.aggregate(group["score"], spec)
             for digest, group in runs[runs["seed"].isin(spec.study.seed_list)].groupby("digest")
         }
         rows = []

@@ -20,7 +20,7 @@ from typing import Any
 
 import pandas as pd
 
-from irm_study import records, untrusted
+from irm_study import __version__, records, untrusted
 from irm_study.config import ConfigError, Kinds, StudySpec, TrainSpec
 from irm_study.criteria import AGGREGATES, criteria_for
 from irm_study.driver import Driver, Settings, Wanted, Watcher, batch_of, parts_of, rows_of, stored_runs
@@ -60,17 +60,20 @@ def kinds() -> Kinds:
     }
 
 
-def run_study(spec: StudySpec, folder: Path, settings: Settings, watcher: Watcher) -> tuple[StudyRecord, int]:
+def run_study(
+    spec: StudySpec, folder: Path, settings: Settings, watcher: Watcher, workers: Workers | None = None
+) -> tuple[StudyRecord, int]:
     """Run a study to its end, or what is left of it; returns its record and how many runs were trained.
 
-    Raises ConfigError when the folder holds another study, or another driver has it.
+    workers: others than the settings name. Raises ConfigError when the folder holds another study, or another driver
+    has it.
     """
     with locked(folder):
         _claim(folder, spec)
         with contextlib.closing(Driver(folder, spec, settings, watcher)) as driver:
-            with workers_of(settings) as workers:
-                driver.run(workers)
-                driver.confirm(workers)
+            with workers or workers_of(settings) as ready:
+                driver.run(ready)
+                driver.confirm(ready)
             return _record(driver), driver.trained
 
 
@@ -102,7 +105,7 @@ def train_runs(
         stored = stored[(stored["digest"] == digest) & stored["seed"].isin(seeds)].reset_index(drop=True)
         before = records.judged_runs(stored, spec.name, spec.environments, "oracle_min").to_dict("records")
         missing = [seed for seed in seeds if seed not in set(stored["seed"])]
-        watcher.begin("train", 1, len(seeds), before)
+        watcher.begin("train", 1, len(seeds), before, jobs=settings.jobs)
         with workers_of(settings) as workers:
             for part in parts_of([Wanted(0, spec.run, digest, seed) for seed in missing], settings.jobs):
                 workers.submit(batch_of(spec, settings, "train", part))
@@ -252,26 +255,19 @@ def _write_best(record: StudyRecord) -> None:
 
 def _provenance(settings: Settings, stored: dict[str, Any]) -> dict[str, Any]:
     """How the runs came about. stored: the summary so far, whose commands came before this one."""
-    packages = ("irm-study", "torch", "optuna", "numpy", "pandas")
+    packages = ("torch", "optuna", "numpy", "pandas")
     earlier = str((stored.get("provenance") or {}).get("command") or "").splitlines()
     command = shown_command(sys.argv[1:])
     return {
         "command": "\n".join([*(each for each in earlier if each != command), command]),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in packages},
+        "versions": {"irm-study": __version__} | {name: metadata.version(name) for name in packages},
         "machine": f"{platform.system()} {platform.machine()}, {processor()}, {os.cpu_count()} cores",
         "device": settings.device,
         "jobs": settings.jobs,
         "scheduler": settings.scheduler,
     }
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"
 
 
 def _stored_summary(folder: Path) -> dict[str, Any]:

@@ -87,10 +87,10 @@ def checkpoints(config: RunConfig) -> list[int]:
 def probed(config: RunConfig, count: int) -> np.ndarray:
     """Positions of the examples of a training environment of `count` on which the probes are measured.
 
-    So many that their two passes cost a fiftieth of the training between two checkpoints.
+    So many that their two passes are less than a hundredth of the passes of training between two checkpoints.
     """
     passes = 3 * count * config.checkpoint_interval  # forward, and twice that backward
-    many = min(count, max(PROBED_LEAST, min(PROBED_MOST, passes // 100)))
+    many = min(count, max(PROBED_LEAST, min(PROBED_MOST, passes // 250)))
     return np.linspace(0, count - 1, many).astype(np.int64)
 
 
@@ -257,7 +257,7 @@ class Program:
         self.seeds = [trainer.seeds[run] for run in lanes.runs]
         self.network: Network = network_for(self.config, data)
         self.full = self.network.inputs(data.train) if self.config.batch_size is None else None
-        self.probed, self.grey, self.swapped = self._probes()
+        self.probed, self.recoloured = self._probes()
         self.measured = {name: self.network.inputs(examples) for name, examples in data.measured.items()}
         schedule = np.stack([penalty_weights(config) for config in configs]).astype(np.float32)
         self.weights = torch.from_numpy(schedule).to(data.pixels.device)
@@ -267,7 +267,8 @@ class Program:
         self.decay = self._column([2.0 * config.l2_weight for config in configs])
 
     def forward(self, lanes: Lanes) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        return self.network.forward(lanes.parameters, self.full)
+        with self.network.threads():
+            return self.network.forward(lanes.parameters, self.full)
 
     def train_logits(self, lanes: Lanes) -> Tensor:
         return self.network.logits(lanes.parameters, self.network.inputs(self.data.train))
@@ -275,42 +276,42 @@ class Program:
     def epoch(self, lanes: Lanes, step: tuple[Tensor, Callable[[Tensor], Tensor]] | None) -> None:
         """One pass over the training environments, in place; `step` is the full batch's, already forward."""
         weight, scale = self.weights[:, lanes.epoch], self.scales[:, lanes.epoch]
-        for labels, (logits, pullback) in [(self.data.train.labels, step)] if step else self._batches(lanes):
-            gradient = pullback(logits_gradient(self.objective, logits, labels, weight, scale))
-            gradient.addcmul_(lanes.parameters, self.decay * scale[:, None])
-            adam_step(lanes, gradient, self.learning_rate)
+        with self.network.threads():
+            for labels, (logits, pullback) in [(self.data.train.labels, step)] if step else self._batches(lanes):
+                gradient = pullback(logits_gradient(self.objective, logits, labels, weight, scale))
+                gradient.addcmul_(lanes.parameters, self.decay * scale[:, None])
+                adam_step(lanes, gradient, self.learning_rate)
 
     def measure(self, lanes: Lanes, train: Tensor) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Of each lane: (quantities, environments), and (probes,)."""
-        parts = [measure(train, self.data.train.labels)]
-        for name, inputs in self.measured.items():
-            logits = self.network.logits(lanes.parameters, inputs)
-            parts.append(measure(logits.unsqueeze(1), self.data.measured[name].labels.unsqueeze(1)))
-        return zip(
-            torch.cat(parts, dim=2).transpose(0, 1).cpu().numpy(),
-            self._probe(lanes, train).cpu().numpy(),
-            strict=True,
-        )
+        with self.network.threads():
+            parts = [measure(train, self.data.train.labels)]
+            for name, inputs in self.measured.items():
+                logits = self.network.logits(lanes.parameters, inputs)
+                parts.append(measure(logits.unsqueeze(1), self.data.measured[name].labels.unsqueeze(1)))
+            return zip(
+                torch.cat(parts, dim=2).transpose(0, 1).cpu().numpy(),
+                self.probe(lanes, train).cpu().numpy(),
+                strict=True,
+            )
 
-    def _probes(self) -> tuple[Tensor, object, object]:
-        """Which training examples are probed, and those in grey and in the other colour."""
+    def _probes(self) -> tuple[Tensor, object]:
+        """Which training examples are probed, and those in grey, then in the other colour."""
         train = self.data.train
         chosen = torch.from_numpy(probed(self.config, train.rows.shape[2])).to(train.rows.device)
         rows, labels, colours = (part[:, :, chosen] for part in (train.rows, train.labels, train.colours))
-        return (
-            chosen,
-            self.network.inputs(Examples(rows, labels, torch.full_like(colours, GREY))),
-            self.network.inputs(Examples(rows, labels, 1 - colours)),
-        )
+        recoloured = torch.cat([torch.full_like(colours, GREY), 1 - colours], dim=2)
+        return chosen, self.network.inputs(Examples(rows.repeat(1, 1, 2), labels.repeat(1, 1, 2), recoloured))
 
-    def _probe(self, lanes: Lanes, train: Tensor) -> Tensor:
-        """(lanes, probes), in the order of PROBES."""
+    def probe(self, lanes: Lanes, train: Tensor) -> Tensor:
+        """What training images alone tell at a checkpoint: (lanes, probes), in the order of PROBES.
+
+        train: logits of the training environments."""
         labels = self.data.train.labels[:, :, self.probed] > 0.5
         seen = train[:, :, self.probed] > 0
-        grey = self.network.logits(lanes.parameters, self.grey) > 0
-        swapped = self.network.logits(lanes.parameters, self.swapped) > 0
-        answers = [grey == labels, swapped == labels, swapped != seen]
-        return torch.stack([each.float().mean((1, 2)) for each in answers], dim=1)
+        grey, swapped = (self.network.logits(lanes.parameters, self.recoloured) > 0).chunk(2, dim=2)
+        answers = torch.stack([grey == labels, swapped == labels, swapped != seen], dim=1)
+        return answers.float().mean((2, 3))
 
     def _batches(self, lanes: Lanes) -> Iterator[tuple[Tensor, tuple[Tensor, Callable[[Tensor], Tensor]]]]:
         """Minibatches: as many examples of each environment, in an order that each seed draws anew."""

@@ -107,7 +107,7 @@ def across(config: RunConfig, risks: torch.Tensor, penalties: list[torch.Tensor]
 
 
 def paint(data, spec: EnvironmentSpec, rows: torch.Tensor, colours: torch.Tensor) -> torch.Tensor:
-    grey = data.pixels[rows]
+    grey = data.pixels[rows] / 255
     channels = {"grey": 1, "two": 2, "rgb": 3}[spec.channels]
     images = torch.zeros(len(rows), channels, *grey.shape[1:])
     for example, colour in enumerate(colours.tolist()):

@@ -20,21 +20,33 @@ from irm_study.studyfile import read_study
 
 ROWS = [
     {"config", "digits", "statistics", "curves"},
-    {"environments", "models", "penalties", "ramps", "failures", "studyfile", "locks", "cluster", "parts", "untrusted"},
+    {
+        "environments",
+        "models",
+        "loops",
+        "penalties",
+        "ramps",
+        "failures",
+        "studyfile",
+        "locks",
+        "cluster",
+        "parts",
+        "untrusted",
+    },
     {"networks", "criteria", "stopping"},
     {"training", "records"},
     {"confirmation"},
     {"execution", "search", "tables", "drawing"},
     {"driver", "figures", "stability", "stability_figures", "comparison_figures", "benchmark"},
-    {"study", "load", "findings", "progress"},
+    {"study", "findings", "progress"},
     {"page", "comparison", "proof"},
     {"report", "comparison_report", "calibration"},
-    {"closing"},
+    {"closing", "load"},
     {"cli"},
 ]
 """A module imports only from rows above its own; siblings do not import each other."""
 
-TORCH = {"environments", "models", "penalties", "networks", "training", "benchmark"}
+TORCH = {"environments", "models", "loops", "penalties", "networks", "training", "benchmark"}
 TORCH_IN_FUNCTIONS = {
     "execution": "a worker's number of threads; whether its device is there",
 }

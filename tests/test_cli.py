@@ -281,7 +281,7 @@ def test_help_says_every_word_that_was_written(command):
 @pytest.mark.parametrize(
     ("line", "offered"),
     [("run q", ["quickstart"]), ("run col", ["collapse"]), ("train gr", ["grey-oracle"]),
-     ("train c", []), ("calibrate calibration-", ["calibration-mnist"]), ("conf", ["confirm"])],
+     ("train c", []), ("calibrate calibration-m", ["calibration-mnist"]), ("conf", ["confirm"])],
 )  # fmt: skip
 def test_the_shell_completes_commands_and_shipped_studies(monkeypatch, capsys, line, offered):
     words = f"irm-study {line}"
@@ -391,7 +391,7 @@ def test_failed_work_is_one_message_and_status_1(irm, tiny, no_page, monkeypatch
 
 
 def test_a_full_disk_is_one_message_and_status_1(irm, tiny, no_page, monkeypatch):
-    def full(table, path):
+    def full(table, path, **options):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
     monkeypatch.setattr("irm_study.parts.pq.write_table", full)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 
 import dask
 import distributed
@@ -71,6 +72,26 @@ def test_a_scheduler_that_is_not_there_is_named(monkeypatch):
         open_cluster(address)
     with pytest.raises(ConfigError, match="--scheduler nonsense: cannot be reached"):
         open_cluster("nonsense")
+
+
+def test_a_connection_that_failed_is_collected_without_waiting_for_one_that_begins():
+    """The lock is Dask's own, held while a client begins; in a process of its own, which can be ended."""
+    code = f"""
+import gc
+from distributed.utils import LoopRunner
+from irm_study.cluster import ConfigError, open_cluster
+for address in ("nonsense", "tls://127.0.0.1:{free_port()}"):
+    try:
+        open_cluster(address)
+    except ConfigError as error:
+        print(error)
+with LoopRunner._lock:
+    print(gc.collect() > 0)
+"""
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout.splitlines()
+    assert ["cannot be reached" in line for line in said] == [True, True, False]
+    assert said[-1] == "True"
 
 
 def test_a_worker_of_another_version_is_refused(cluster):

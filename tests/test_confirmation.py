@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import optuna
 import pandas as pd
@@ -171,7 +173,15 @@ def test_neighbours_change_one_hyperparameter_by_the_factors():
 def test_neighbours_are_trained_on_the_fresh_seeds_of_the_winner(tmp_path):
     spec = small(trials=3)
     confirm = spec.confirm.model_copy(update={"neighbours": True})
-    record, _ = run(spec.model_copy(update={"confirm": confirm}), tmp_path)
+
+    class Told(Silent):
+        stages: ClassVar = []
+
+        def begin(self, stage, trials, runs, before, later=0, best=None, jobs=1):
+            self.stages.append((stage, runs, later))
+
+    record, _ = run(spec.model_copy(update={"confirm": confirm}), tmp_path, Told())
+    assert Told.stages == [("search", 6, 18), ("confirm", 2, 16), ("neighbour", 16, 0)]
     winner = records.confirmed_table(record)[0]
     row = record.runs[record.runs["digest"] == winner["digest"]].iloc[0].to_dict()
     wanted = {

@@ -111,7 +111,9 @@ def test_a_scheduler_that_goes_away_and_comes_back_is_waited_for(tmp_path, caplo
             cluster.start_worker()
 
         settings = Settings(jobs=2, scheduler=cluster.address)
-        record, _ = run_study(small(5, seeds=1), tmp_path / "out", settings, At({2: lose}))
+        # Runs of a second or more: some are in training when the scheduler is lost.
+        run = {"hidden": 4, "epochs": 300, "anneal_epoch": 1, "ramp_epochs": 2, "checkpoint_every": 100}
+        record, _ = run_study(small(5, seeds=1, run=run), tmp_path / "out", settings, At({2: lose}))
     ends_whole(record, tmp_path / "out", 5, 1)
     assert set(written) <= set(keys(stored_rows(tmp_path / "out")))
     assert f"{cluster.address}: the scheduler went away; waiting" in caplog.text
@@ -139,7 +141,7 @@ def test_a_database_server_stopped_and_started_is_waited_for(tmp_path, few, capl
 
         def stop():
             server.stop()
-            threading.Timer(2.0, server.start).start()
+            threading.Timer(10.0, server.start).start()
 
         settings = Settings(storage=server.url)
         # Stopped while a trial is told, and in the middle of the confirmation.
@@ -206,10 +208,10 @@ def run_with_little_room(out: str, said: str, file: str) -> None:
     def limit(size: int) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
-    def write_little(*arguments):
+    def write_little(*arguments, **options):
         limit(1000)
         try:
-            write_table(*arguments)
+            write_table(*arguments, **options)
         finally:
             limit(resource.RLIM_INFINITY)
 

@@ -14,6 +14,7 @@ def test_the_driver_is_measured_on_a_study_that_runs_to_its_end(tmp_path):
     assert own == sorted(own) and min(own) > 0
     assert 0 < told["own_milliseconds_at_the_end"] < 10_000
     assert told["stored_mib"] > 0
+    assert told["judge"]["seconds"] > 0 and told["page"]["peak_mib"] > told["page"]["mib"] > 0
     write_load(told, tmp_path / "load")
     assert json.loads((tmp_path / "load" / "load.json").read_text())["trials"] == 20
     assert "memory (MiB)" in (tmp_path / "load" / "load.svg").read_text()

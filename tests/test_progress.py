@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from rich.console import Console
 
 from irm_study.progress import Display, Work
 
@@ -41,6 +42,17 @@ def test_nothing_is_said_before_the_first_run():
 def test_equal_runs_take_as_long_as_those_before_the_confirmation_included():
     work, _ = watched([[(100, 0.5)] * 2] * 3)
     assert work.left(4, 10) == pytest.approx((4 + 10) * 100 * 0.1)
+
+
+def test_the_first_of_several_workers_to_finish_speaks_for_the_others():
+    work = Work(clock := Clock())
+    work.begin("confirm", [], 2)
+    clock.now += 10
+    work.finished([row(100, seconds=5)] * 2)  # the other worker is as far, with two of its own
+    assert work.left(18, 0) == pytest.approx(45)
+    clock.now += 1
+    work.finished([row(100, seconds=5.5)] * 2)
+    assert work.left(16, 0) == pytest.approx(40, rel=0.2)
 
 
 def test_workers_that_start_are_no_measure_of_what_follows():
@@ -115,8 +127,38 @@ def test_runs_that_racing_spares_are_not_waited_for(monkeypatch):
     assert work.left(12, 0) == pytest.approx(120)
 
 
+def shown_study(durations, quiet=False):
+    """A display of one run after another, each of 100 epochs and so many seconds."""
+    with Display(quiet) as display:
+        display.work = Work(clock := Clock())
+        display.begin("search", len(durations), len(durations), [])
+        for seconds in durations:
+            clock.now += seconds
+            display.runs_finished([row(100, seconds=seconds)])
+    return display
+
+
+def test_it_tells_how_wrong_the_time_left_was(capsys):
+    assert shown_study([10] * 40).time_left_within == pytest.approx(1)
+    assert capsys.readouterr().err.splitlines()[-1] == "time left was told to within a factor of 1.00"
+    # When the long runs begin, ten times 10 s are said to be left, and ten times 30 s it takes.
+    display = shown_study([10] * 30 + [30] * 10, quiet=True)
+    assert display.time_left_within == pytest.approx(3)
+    assert capsys.readouterr().err == ""
+    assert shown_study([]).time_left_within is None
+
+
 def test_quiet_says_nothing(capsys):
     with Display(quiet=True) as display:
         display.begin("search", 1, 1, [])
         display.runs_finished([row(9)])
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_live_display_leaves_its_last_line(capsys):
+    display = Display()
+    display.console = Console(stderr=True, force_terminal=True)
+    with display:
+        display.begin("train", 1, 1, [])
+        display.runs_finished([row(9, mode="invariant")])
+    assert capsys.readouterr().err.endswith("training: 1 of 1 runs; invariant 1; took 0 s\n")

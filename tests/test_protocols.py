@@ -6,10 +6,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
-from irm_study import networks, stopping, training
+from irm_study import loops, networks, stopping, training
 from irm_study.config import EnvironmentSpec, RunConfig
 from irm_study.curves import PROBES, QUANTITIES
+from irm_study.environments import build_environments
 from irm_study.failures import diagnose
 from irm_study.penalties import PENALTIES
 from irm_study.training import checkpoints, train
@@ -77,6 +79,54 @@ def test_sorting_dropped_pixels_and_padding_change_nothing_but_the_last_bits(few
         agree(ours, {name: getattr(plain, name) for name in (*QUANTITIES, *PROBES)}, tolerance=2e-5)
 
 
+@pytest.mark.parametrize("digits_a_block", [50, 10_000])
+def test_blocks_hold_every_image_whole_but_for_pixels_that_are_empty_in_all_of_them(few, digits_a_block, monkeypatch):
+    monkeypatch.setattr(networks, "BLOCK", digits_a_block)
+    data = build_environments(few, SMALL, [0, 1])
+    network = networks.SortedMlp(AUTHORS, data)
+    inputs = network.inputs(data.train)
+    wanted = data.pixels.flatten(1)[data.train.rows.flatten(1)]
+    found = torch.zeros(2, inputs.rows, wanted.shape[2], dtype=torch.uint8)
+    channels = torch.full((2, inputs.rows), -2)
+    for block in inputs.blocks:
+        assert (block.images[..., 0] == 1).all() and (block.images[..., -1] > 0).any()
+        pixels = network.lit[: block.images.shape[2] - 1]
+        found[block.runs, block.rows, pixels] = block.images[..., 1:]
+        channels[block.runs, block.rows] = block.channel
+    for run in range(2):
+        assert (found[run, inputs.position[run]] == wanted[run]).all()
+        assert (channels[run, inputs.position[run]] == data.train.colours.flatten(1)[run]).all()
+    if digits_a_block == 50:
+        assert sum(block.images.numel() for block in inputs.blocks) < 0.75 * 2 * inputs.rows * len(network.lit)
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("activation", loops.ACTIVATIONS)
+def test_gradients_of_any_weights_and_biases_are_those_of_torch(few, layers, activation):
+    config = AUTHORS.model_copy(update={"layers": layers, "activation": activation})
+    data = build_environments(few, SMALL, [0, 1])
+    network = networks.SortedMlp(config, data)
+    generator = torch.Generator().manual_seed(0)
+    flat = 0.3 * torch.randn(2, network.size, generator=generator)
+    logits, pullback = network.forward(flat, network.inputs(data.train))
+    cotangent = torch.randn(logits.shape, generator=generator) / logits[0].numel()
+    ours = pullback(cotangent)
+
+    flat.requires_grad_()
+    weights = network.layout.views(flat)
+    images = data.pixels.flatten(1)[:, network.lit][data.train.rows.flatten(1)] / 255
+    colours = data.train.colours.flatten(1)
+    painted = torch.cat([images * (colours == channel)[..., None] for channel in range(2)], dim=2)
+    act = getattr(torch, activation)
+    flowing = act(weights["first"][:, :1] + painted @ weights["first"][:, 1:])
+    for number in range(2, layers + 1):
+        flowing = act(weights[f"bias{number}"] + flowing @ weights[f"weight{number}"])
+    expected = (weights["last bias"] + flowing @ weights["last"]).view(logits.shape)
+    torch.testing.assert_close(logits, expected.detach(), rtol=1e-4, atol=1e-5)
+    gradient = torch.autograd.grad(expected, flat, cotangent)[0]
+    torch.testing.assert_close(ours, gradient, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("lanes", [1, 8, 64])
 def test_any_padding_gives_the_same_curve(few, lanes, monkeypatch):
     usual = train([AUTHORS], [0], few, SMALL)[0]
@@ -91,6 +141,38 @@ def test_any_block_size_gives_the_same_curve(few, block, monkeypatch):
     monkeypatch.setattr(networks, "BLOCK", block)
     for ours, theirs in zip(train([AUTHORS] * 2, [0, 1], few, SMALL), usual, strict=True):
         agree(ours, {name: getattr(theirs, name) for name in (*QUANTITIES, *PROBES)}, tolerance=2e-5)
+
+
+def test_runs_whose_products_are_taken_as_one_train_as_those_apart(few, monkeypatch):
+    """As on a GPU: one block of all runs and rows."""
+    apart = train([AUTHORS] * 3, [0, 1, 2], few, SMALL)
+    monkeypatch.setattr(networks.SortedMlp, "_groups", lambda self, runs: [slice(0, runs)])
+    monkeypatch.setattr(networks, "BLOCK", 10**6)
+    for ours, theirs in zip(train([AUTHORS] * 3, [0, 1, 2], few, SMALL), apart, strict=True):
+        agree(ours, {name: getattr(theirs, name) for name in (*QUANTITIES, *PROBES)}, tolerance=2e-5)
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("activation", loops.ACTIVATIONS)
+def test_the_loops_run_by_python_compute_the_same(few, layers, activation, monkeypatch):
+    """They are where TorchScript is no more."""
+    config = AUTHORS.model_copy(update={"layers": layers, "activation": activation, "epochs": 4})
+    assert isinstance(loops.scripted(loops.backward), torch.jit.ScriptFunction)
+    scripted = train([config] * 2, [0, 1], few, SMALL)
+    monkeypatch.setattr(loops, "scripted", lambda function: function)
+    for ours, theirs in zip(train([config] * 2, [0, 1], few, SMALL), scripted, strict=True):
+        for name in (*QUANTITIES, *PROBES):
+            np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
+
+
+def test_training_leaves_torch_the_threads_that_it_had(few):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        train([AUTHORS.model_copy(update={"epochs": 3})], [0], few, SMALL)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 # Trunks trained once

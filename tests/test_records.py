@@ -93,7 +93,7 @@ def test_curves_survive_their_columns_whatever_their_numbers():
 def test_a_part_whose_writing_is_cut_short_is_not_there(tmp_path, monkeypatch, step):
     records.write_part(tmp_path, [row(0)], ENVIRONMENTS)
 
-    def torn(table, path=None):
+    def torn(table, path=None, **options):
         if step == "write_table":
             path.write_bytes(b"PAR1 and no more")
         raise KeyboardInterrupt
