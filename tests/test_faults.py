@@ -35,18 +35,22 @@ from tests.test_study import (
     trained_once,
 )
 
+LONG = {"hidden": 4, "epochs": 80, "anneal_epoch": 1, "ramp_epochs": 2, "checkpoint_every": 40}
+"""Runs of a second or more: some are in training when a worker or the scheduler is lost."""
+
 
 class At(Silent):
-    """Does something in the driver when so many runs have been written, once for each of the counts."""
+    """Does something in the driver when so many runs have been written, once for each of the counts, one at a time."""
 
     def __init__(self, faults: dict[int, object]):
         self.faults, self.runs, self.done = dict(faults), 0, []
 
     def runs_finished(self, rows):
         self.runs += len(rows)
-        for count in [count for count in self.faults if count <= self.runs]:
-            self.done.append(count)
-            self.faults.pop(count)()
+        due = [count for count in self.faults if count <= self.runs]
+        if due:
+            self.done.append(due[0])
+            self.faults.pop(due[0])()
 
 
 @pytest.fixture
@@ -72,7 +76,7 @@ def test_a_local_worker_killed_again_and_again_costs_nothing_but_its_batches(tmp
         os.kill(next(iter(reusable_executor._executor._processes)), signal.SIGKILL)
 
     watcher = At(dict.fromkeys((1, 2, 3), kill_one))
-    record, _ = run_study(small(5, seeds=1), tmp_path, Settings(jobs=2), watcher)
+    record, _ = run_study(small(5, seeds=1, run=LONG), tmp_path, Settings(jobs=2), watcher)
     assert watcher.done == [1, 2, 3]
     ends_whole(record, tmp_path, 5, 1)
     said = [each.getMessage() for each in caplog.records if "submitted again" in each.getMessage()]
@@ -87,11 +91,12 @@ def test_a_worker_of_a_cluster_killed_again_and_again_costs_nothing_but_its_batc
             cluster.start_worker()
 
         watcher = At(dict.fromkeys((1, 2, 3), kill_one))
-        settings = Settings(jobs=2, scheduler=cluster.address)
-        record, _ = run_study(small(6, seeds=1), tmp_path / "out", settings, watcher)
+        settings = Settings(jobs=4, scheduler=cluster.address)  # more than the workers: each has another run to train
+        record, _ = run_study(small(10, seeds=1, run=LONG), tmp_path / "out", settings, watcher)
     assert watcher.done == [1, 2, 3]
-    ends_whole(record, tmp_path / "out", 6, 1)
-    assert "a worker process died" in caplog.text
+    ends_whole(record, tmp_path / "out", 10, 1)
+    said = [each.getMessage() for each in caplog.records if "submitted again" in each.getMessage()]
+    assert said and all("a worker process died" in each for each in said)
 
 
 def test_a_scheduler_that_goes_away_and_comes_back_is_waited_for(tmp_path, caplog):
@@ -111,9 +116,7 @@ def test_a_scheduler_that_goes_away_and_comes_back_is_waited_for(tmp_path, caplo
             cluster.start_worker()
 
         settings = Settings(jobs=2, scheduler=cluster.address)
-        # Runs of a second or more: some are in training when the scheduler is lost.
-        run = {"hidden": 4, "epochs": 300, "anneal_epoch": 1, "ramp_epochs": 2, "checkpoint_every": 100}
-        record, _ = run_study(small(5, seeds=1, run=run), tmp_path / "out", settings, At({2: lose}))
+        record, _ = run_study(small(5, seeds=1, run=LONG), tmp_path / "out", settings, At({2: lose}))
     ends_whole(record, tmp_path / "out", 5, 1)
     assert set(written) <= set(keys(stored_rows(tmp_path / "out")))
     assert f"{cluster.address}: the scheduler went away; waiting" in caplog.text
