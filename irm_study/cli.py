@@ -130,7 +130,10 @@ def run(
 def train(
     config: Config,
     out: Out = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds: 0, 1, …")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 1,
+    first_seed: Annotated[
+        int, typer.Option(min=0, max=2**31, help="The first of them; a study confirms on 1000, 1001, …")
+    ] = 0,
     jobs: Jobs = None,
     device: Device = "cpu",
     data_root: DataRoot = None,
@@ -147,9 +150,10 @@ def train(
     spec = read_train(path, kinds())
     folder = _folder(out, spec.name)
     settings = _settings(spec, path, jobs, device, data_root, None, scheduler)
+    wanted = range(first_seed, first_seed + seeds)
     with Display(quiet) as display:
-        runs, _ = train_runs(spec, range(seeds), folder, settings, display)
-    shown = runs[(runs["digest"] == run_digest(spec.digits, spec.environments, spec.run)) & (runs["seed"] < seeds)]
+        runs, _ = train_runs(spec, wanted, folder, settings, display)
+    shown = runs[(runs["digest"] == run_digest(spec.digits, spec.environments, spec.run)) & runs["seed"].isin(wanted)]
     from irm_study.records import finite, over_seeds
 
     told = over_seeds(shown)
@@ -178,8 +182,9 @@ def report(
     import dataclasses
 
     from irm_study.locks import locked
-    from irm_study.records import write_tables
+    from irm_study.records import refuse_studies, write_tables
     from irm_study.study import load_study, stored_spec
+    from irm_study.untrusted import refuse_links
 
     stored_spec(folder)
     with locked(folder):
@@ -187,7 +192,10 @@ def report(
         if out is None and (criterion or aggregate):
             out = folder / f"judged-by-{record.spec.study.criterion}-{record.spec.study.aggregate}"
         if out is not None:
+            if out.resolve() != folder.resolve():
+                refuse_studies(out)
             out.mkdir(parents=True, exist_ok=True)
+            refuse_links(out)
             record = dataclasses.replace(record, folder=out)
         write_tables(record)
     _finish(record, 1, as_json)
@@ -201,7 +209,7 @@ def status(folder: Folder, as_json: AsJson = False) -> None:
     from irm_study.study import load_study
 
     record = load_study(folder)
-    told = summary(record) | {"budget": record.spec.study.trials, "working": holder_of(folder)}
+    told = summary(record) | {"budget": record.spec.budget, "working": holder_of(folder)}
     if as_json:
         print(json.dumps(finite(told), indent=2))
         return
@@ -394,15 +402,21 @@ def _insist_on_interrupts() -> Callable[[], None]:
     of the interpreter, of a library that is being imported for instance. Returns what ends this."""
     import signal
     import threading
+    import time
 
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or not hasattr(signal, "pthread_kill"):
         return lambda: None
     again = threading.Timer(INSIST_AFTER, signal.pthread_kill, (threading.get_ident(), signal.SIGINT))
     again.daemon = True
 
+    began: list[float] = []
+
     def interrupt(number: int, frame: object) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        again.start()
+        if not began:
+            began.append(time.monotonic())
+            again.start()
+        elif time.monotonic() < began[0] + INSIST_AFTER:
+            return  # what is being closed is not to be cut short
         raise KeyboardInterrupt
 
     def end() -> None:

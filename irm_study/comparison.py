@@ -82,7 +82,7 @@ def outcomes(sides: Sequence[Side]) -> pd.DataFrame:
         row: dict[str, Any] = {"name": side.name, "stage": side.stage, "trial": side.trial, "n": n}
         row |= {"successes": successes, "rate": float(rate), "low": low, "high": high}
         for key, column in (("score",) * 2, ("train_accuracy", "train_accuracy_min"), ("test_accuracy",) * 2):
-            values = _finite(side.runs[column])
+            values = records.counted(side.runs[column])
             interval = statistics.bootstrap_interval(values, np.mean, np.random.default_rng(0))
             row |= {key: float(values.mean()), f"{key}_low": interval.low, f"{key}_high": interval.high}
         rows.append(row)
@@ -106,7 +106,7 @@ def pairs(sides: Sequence[Side]) -> pd.DataFrame:
         for measure in MEASURES[1:]:
             compared = None
             if len(shared):
-                values = (_finite(shared[f"{measure}_{end}"]) for end in ("first", "second"))
+                values = (records.counted(shared[f"{measure}_{end}"]) for end in ("first", "second"))
                 compared = statistics.compare_paired(*values, np.random.default_rng(0))
             rows.append(_pair(first, second, measure, (len(shared),) * 2, compared))
     columns = ["first", "second", "measure", "n_first", "n_second", "difference", "low", "high", "p_value"]
@@ -155,7 +155,7 @@ def profiles(sides: Sequence[Side]) -> pd.DataFrame:
     thresholds = np.linspace(0, 1, 101)
     parts = []
     for rank, side in enumerate(sides):
-        shares = statistics.performance_profile(_finite(side.runs["test_accuracy"]), thresholds)._asdict()
+        shares = statistics.performance_profile(records.counted(side.runs["test_accuracy"]), thresholds)._asdict()
         part = pd.DataFrame(shares | {"threshold": thresholds})
         parts.append(part.assign(configuration=side.name, rank=rank, stage=side.stage, n=len(side.runs)))
     return pd.concat(parts, ignore_index=True)
@@ -264,8 +264,9 @@ def _of_study(record: StudyRecord, trial: int | None, given: str) -> Side:
     if own.empty:
         some = ", ".join(str(number) for number in sorted(known.index)[:20]) or "none yet"
         raise ConfigError(f"{given}: no finished runs of trial {trial}; trials of this study: {some}")
-    stage = "confirm" if (own["stage"] == "confirm").any() else "search"
-    runs = own[own["stage"] == stage].reset_index(drop=True)
+    fresh = own["stage"].isin(["confirm", "criterion"])  # seeds that the search never saw, whoever chose it
+    stage = "confirm" if fresh.any() else "search"
+    runs = own[fresh if fresh.any() else own["stage"] == "search"].reset_index(drop=True)
     spec, run = record.spec, records.config_of(runs.iloc[0].to_dict())
     name = spec.name if best else f"{spec.name}, trial {trial}"
     return Side(
@@ -294,9 +295,3 @@ def _pair(
 ) -> tuple[Any, ...]:
     numbers = (math.nan,) * 4 if compared is None else (compared.difference, *compared.interval, compared.p_value)
     return first.name, second.name, measure, *n, *map(float, numbers)
-
-
-def _finite(values: pd.Series) -> np.ndarray:
-    """Runs without a finite number count as 0: to leave them out would make an unstable configuration look good."""
-    array = values.to_numpy(dtype=float)
-    return np.where(np.isfinite(array), array, 0.0)

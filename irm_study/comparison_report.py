@@ -19,7 +19,7 @@ from irm_study.drawing import MODE_COLOURS, MODE_NAMES, p_text
 from irm_study.failures import landmarks
 from irm_study.findings import DIGITS, SMALL, Picture, chosen_by, counted, interval, percent
 from irm_study.page import rendered, write_pictures
-from irm_study.records import finite, mode_counts, write_text
+from irm_study.records import finite, mode_counts, refuse_studies, write_text
 from irm_study.studyfile import study_digest
 
 SECTION = "comparison"
@@ -34,8 +34,7 @@ def write_comparison(sides: Sequence[Side], given: Sequence[str], folder: Path) 
 
     Raises ConfigError where the folder holds a study or runs, whose own figures would be lost.
     """
-    if any((folder / name).exists() for name in ("study.toml", "train.toml", "runs")):
-        raise ConfigError(f"{folder}: holds a study or runs; name another folder for the comparison with --out")
+    refuse_studies(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         pictures = describe(sides)

@@ -48,6 +48,10 @@ Flip = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
+NEAREST_FLIP = 0.1
+"""Between an environment that judges and the mean of the training ones: accuracy is extrapolated over the distance."""
+
+
 class EnvironmentSpec(Section):
     """The joint distributions of image, label and colour that a study trains and tests on."""
 
@@ -73,6 +77,23 @@ class EnvironmentSpec(Section):
         if not isinstance(value, list | tuple) or not 2 <= len(value) <= 64:
             raise ValueError(f"needs a list of 2 to 64 flips, one for each training environment; got {shown(value)}")
         return tuple(value)
+
+    @model_validator(mode="after")
+    def told_apart(self) -> EnvironmentSpec:
+        known = self.mean_flip
+        for name, flip in (("test_flip", self.test_flip), ("validation_flip", self.validation_flip)):
+            if flip is not None and abs(flip - known) < NEAREST_FLIP - 1e-9:
+                raise ValueError(
+                    f"environments.{name}: must be {NEAREST_FLIP} at least from the training environments' mean flip, "
+                    f"{known:.4g}: where colours agree as often as in training nothing shows what follows them, and "
+                    f"accuracy there is measured in any case ('heldout'); got {flip}"
+                )
+        return self
+
+    @property
+    def mean_flip(self) -> float:
+        """Of the training environments."""
+        return sum(self.train_flips) / len(self.train_flips)
 
     @property
     def train_names(self) -> tuple[str, ...]:
@@ -322,6 +343,13 @@ class StudySpec(Section):
                 f"study.criterion: {self.study.criterion!r} needs environments.validation_flip, which is not set"
             )
         return self
+
+    @property
+    def budget(self) -> int:
+        """How many trials the search has: a grid ends with its last point."""
+        if self.study.sampler != "grid":
+            return self.study.trials
+        return min(self.study.trials, math.prod(len(choices) for choices in self.search.values()))
 
     def configure(self, parameters: Mapping[str, Any]) -> RunConfig:
         """The configuration of one trial: what all runs share, with the searched values put in."""

@@ -40,17 +40,12 @@ def fresh_seeds(spec: StudySpec, count: int | None = None) -> list[int]:
 def choices(trials: pd.DataFrame, runs: pd.DataFrame, spec: StudySpec) -> pd.DataFrame:
     """What each criterion would have chosen from the complete trials: criterion, aggregate, trial, digest, value.
 
-    Every criterion with the study's aggregate, and the study's criterion with every aggregate; the study's own
-    comes first. runs: of the search, with the columns score_<criterion>.
+    By each of `choosers`. runs: of the search, with the columns score_<criterion>.
     """
     complete = trials[trials["state"] == "complete"].drop_duplicates("digest")
     runs = runs[runs["seed"].isin(spec.study.seed_list)]
-    own = spec.study.criterion, spec.study.aggregate
-    pairs = [own]
-    pairs += [(criterion, own[1]) for criterion in criteria_for(spec.environments) if criterion != own[0]]
-    pairs += [(own[0], aggregate) for aggregate in AGGREGATES if aggregate != own[1]]
     rows = []
-    for criterion, aggregate in pairs:
+    for criterion, aggregate in choosers(spec):
         scores = runs.groupby("digest")[f"score_{criterion}"].agg(lambda each, by=aggregate: AGGREGATES[by](each))
         judged = complete.assign(value=complete["digest"].map(scores))
         for best in best_trials(judged, 1).to_dict("records"):
@@ -58,12 +53,19 @@ def choices(trials: pd.DataFrame, runs: pd.DataFrame, spec: StudySpec) -> pd.Dat
     return pd.DataFrame(rows, columns=["criterion", "aggregate", "trial", "digest", "value"])
 
 
+def choosers(spec: StudySpec) -> list[tuple[str, str]]:
+    """Every criterion with the study's aggregate, and the study's criterion with every aggregate; its own two first."""
+    own = spec.study.criterion, spec.study.aggregate
+    criteria = [(criterion, own[1]) for criterion in criteria_for(spec.environments) if criterion != own[0]]
+    return [own, *criteria, *((own[0], aggregate) for aggregate in AGGREGATES if aggregate != own[1])]
+
+
 def neighbours(spec: StudySpec, winner: RunConfig) -> Iterator[Neighbour]:
     """The winner with each searched number multiplied by each of FACTORS, where that is allowed and another value."""
     for key, entry in spec.search.items():
         centre = getattr(winner, key)
         number = isinstance(entry, Range) or all(type(each) in (int, float) for each in entry)
-        for factor in FACTORS if number else ():
+        for factor in FACTORS if number and centre is not None else ():
             value = round(centre * factor) if is_whole(key) else centre * factor
             changed = winner.model_dump() | {key: value}
             if value != centre and changed["anneal_epoch"] < changed["epochs"] and _is_valid(key, value):

@@ -105,8 +105,11 @@ class Workers:
             self.executor = self._open()
         try:
             future = self.executor.submit(train_batch, batch, threads, __version__)
-        except (BrokenProcessPool, ClusterLost):
-            self.executor = self._open(PATIENCE)
+        except (BrokenProcessPool, ClusterLost) as error:
+            if isinstance(error, ClusterLost):
+                self._wait_for_scheduler()
+            else:
+                self.executor = self._open()
             future = self.executor.submit(train_batch, batch, threads, __version__)
         self.pending[future] = batch, attempt
 
@@ -147,14 +150,18 @@ class Workers:
     def _submit_again(self, again: Sequence[tuple[Batch, int]], lost: bool) -> None:
         runs = sum(len(batch.seeds) for batch, _ in again)
         if lost:
-            log.warning("%s: the scheduler went away; waiting up to %d minutes for it", self.scheduler, PATIENCE // 60)
-            self.executor.shutdown(wait=False)
-            self.executor = self._open(PATIENCE)
-            log.warning("%s: answers again; %d runs that were being trained are submitted again", self.scheduler, runs)
+            self._wait_for_scheduler()
+            log.warning("%s: %d runs that were being trained are submitted again", self.scheduler, runs)
         else:
             log.warning("a worker process died; %d runs that were being trained are submitted again", runs)
         for batch, attempt in again:
             self.submit(batch, attempt)
+
+    def _wait_for_scheduler(self) -> None:
+        log.warning("%s: the scheduler went away; waiting up to %d minutes for it", self.scheduler, PATIENCE // 60)
+        self.executor.shutdown(wait=False)
+        self.executor = self._open(PATIENCE)
+        log.warning("%s: answers again", self.scheduler)
 
     def _open(self, patience: float = 0) -> Executor:
         if self.scheduler is not None:

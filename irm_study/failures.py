@@ -68,7 +68,7 @@ def landmarks(environments: EnvironmentSpec, train_examples: int = 50_000) -> La
     noise = environments.label_noise
     shape = 1.0 - noise
     # The pooled Bayes predictor sees shape s and colour c and knows the mean flip of the environments.
-    mean_flip = float(np.mean(environments.train_flips))
+    mean_flip = environments.mean_flip
     bayes, nll, square = 0.0, 0.0, 0.0
     for shape_right in (True, False):
         for colour_right in (True, False):
@@ -112,21 +112,31 @@ class Verdict:
 # Eyes
 
 
+def reversed_flip(environments: EnvironmentSpec) -> float:
+    """The flip at which colour counts as reversed: the test environment's, or where that reverses less (or nothing),
+    the mirror of the training ones' mean."""
+    known, test = environments.mean_flip, environments.test_flip
+    mirrored = 1 - known
+    return test if (test - mirrored) * (mirrored - known) >= 0 else mirrored
+
+
 def reversed_in_test(curves: Curves, environments: EnvironmentSpec) -> np.ndarray:
-    """Accuracy in the test environment."""
-    return _accuracy(curves, "test")
+    """Accuracy in the test environment, extended to `reversed_flip` where it reverses less."""
+    return _extended(curves, environments, "test", environments.test_flip)
 
 
 def reversed_in_validation(curves: Curves, environments: EnvironmentSpec) -> np.ndarray:
-    """What the test environment's accuracy would be, told from the training environments' and a fourth one's.
+    """What accuracy would be at `reversed_flip`, told from the training environments' and a fourth one's."""
+    return _extended(curves, environments, "validation", environments.validation_flip)
 
-    A predictor's accuracy is linear in the flip of the environment that it meets.
-    """
-    flip, known = environments.validation_flip, float(np.mean(environments.train_flips))
-    train, validation = curves.accuracy[:, curves.train].mean(1), _accuracy(curves, "validation")
-    if flip is None or flip == known:
-        return np.full(len(train), np.nan)
-    return train + (validation - train) * (environments.test_flip - known) / (flip - known)
+
+def _extended(curves: Curves, environments: EnvironmentSpec, name: str, flip: float | None) -> np.ndarray:
+    """A predictor's accuracy is linear in the flip of the environment that it meets."""
+    there, known, wanted = _accuracy(curves, name), environments.mean_flip, reversed_flip(environments)
+    if flip is None or flip == wanted:
+        return there
+    train = curves.accuracy[:, curves.train].mean(1)
+    return train + (there - train) * (wanted - known) / (flip - known)
 
 
 def reversed_in_training(curves: Curves, environments: EnvironmentSpec) -> np.ndarray:
@@ -148,7 +158,8 @@ class Seen:
 
     train, train_min: mean and lowest accuracy over the training environments. nll: mean over them. spread:
     largest logit spread; one_class: the larger share of one prediction. elsewhere: accuracy under the reversed
-    colour. heldout: accuracy on other digits, coloured as in training; None for eyes that see none.
+    colour. heldout: accuracy on the test environment's digits, coloured as in training; None for eyes that may not
+    see them.
     """
 
     curves: Curves
@@ -200,7 +211,7 @@ def see(curves: Curves, environments: EnvironmentSpec, eyes: str) -> Seen:
         spread=spread,
         one_class=one_class,
         elsewhere=EYES[eyes](curves, environments),
-        heldout=None if eyes == "train" else _accuracy(curves, "heldout"),
+        heldout=_accuracy(curves, "heldout") if eyes == "test" else None,
     )
 
 
@@ -210,7 +221,7 @@ def see(curves: Curves, environments: EnvironmentSpec, eyes: str) -> Seen:
 def diverged(seen: Seen) -> Finding:
     """Training left the finite numbers, or stands far above what knowing nothing costs."""
     curves = seen.curves
-    broken = np.logical_or.accumulate(~(np.isfinite(curves.nll) & np.isfinite(curves.spread)).all(1))
+    broken = np.logical_or.accumulate(~(np.isfinite(seen.nll) & np.isfinite(seen.spread)))
     if not broken[-1]:
         return Finding(seen.nll > DIVERGED_NLL, {"train NLL": seen.nll})
     first = np.full(len(broken), float(curves.epoch[broken.argmax()]))
@@ -387,8 +398,9 @@ def collapse_began(since: int, first: int, run: RunConfig) -> str:
 
 def has_diverged(curves: Curves) -> bool:
     """Whether `diverged` applies at the last checkpoint."""
-    finite = np.isfinite(curves.nll).all() and np.isfinite(curves.spread).all()
-    return not finite or float(curves.nll[-1, curves.train].mean()) > DIVERGED_NLL
+    train = curves.train
+    finite = np.isfinite(curves.nll[:, train]).all() and np.isfinite(curves.spread[:, train]).all()
+    return not finite or float(curves.nll[-1, train].mean()) > DIVERGED_NLL
 
 
 def collapses(curves: Curves) -> tuple[np.ndarray, np.ndarray]:

@@ -56,6 +56,12 @@ from irm_study.failures import Landmarks
 # Which configurations are stable
 
 
+STAGE_NAMES = {
+    "search": "search", "confirm": "confirmation", "criterion": "other criteria", "neighbour": "neighbours",
+    "draws": "draws",
+}  # fmt: skip
+
+
 @picture
 def seed_stability(points: pd.DataFrame, summary: pd.DataFrame, zones: Landmarks) -> Figure:
     """Every seed of the leading configurations, in training and in test, with the target zone shaded.
@@ -475,7 +481,7 @@ def cost(table: pd.DataFrame) -> Figure:
         return nothing("no runs")
     total = table.groupby("stage")["seconds"].sum().max()
     unit, name = (1, "seconds") if total < 300 else (60, "minutes") if total < 3 * 3600 else (3600, "hours")
-    stages = [stage for stage in ("search", "confirm") if (table["stage"] == stage).any()]
+    stages = [stage for stage in STAGE_NAMES if (table["stage"] == stage).any()]
     figure = Figure((WIDE, 1.0 + 0.32 * len(stages)), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     for ax, column, scale, label in ((panels[0], "runs", 1, "runs"), (panels[1], "seconds", unit, f"time ({name})")):
@@ -488,7 +494,7 @@ def cost(table: pd.DataFrame) -> Figure:
         ax.set_xlabel(label)
         ax.grid(False, axis="y")
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=column == "runs"))
-    panels[0].set_yticks(range(len(stages)), [{"confirm": "confirmation"}.get(stage, stage) for stage in stages])
+    panels[0].set_yticks(range(len(stages)), [STAGE_NAMES[stage] for stage in stages])
     panels[0].set_ylim(len(stages) - 0.5, -0.5)
     legend(figure, mode_handles(table["failure_mode"], patches=True), above=True)
     return figure

@@ -16,7 +16,7 @@ import pandas as pd
 from irm_study import tables
 from irm_study.config import StudySpec
 from irm_study.criteria import eyes
-from irm_study.drawing import MODE_NAMES
+from irm_study.drawing import MODE_NAMES, words
 from irm_study.failures import EXPLANATIONS, landmarks
 from irm_study.records import StudyRecord
 
@@ -75,7 +75,7 @@ def verdict(record: StudyRecord, best: dict[str, Any] | None) -> str:
 def caveats(record: StudyRecord, best: dict[str, Any] | None, table: pd.DataFrame) -> list[str]:
     """What a reader should hold against the verdict."""
     notes = []
-    planned = record.spec.study.trials
+    planned = record.spec.budget
     finished = int(record.trials["state"].isin(["complete", "pruned"]).sum()) if len(record.trials) else 0
     if finished < planned:
         notes.append(f"Unfinished: {finished} of {counted(planned, 'trial')} done.")
@@ -382,10 +382,6 @@ def _saved(saved: dict[str, float]) -> str:
 
 def percent(value: float) -> str:
     return f"{100 * value:.0f}%"
-
-
-def words(name: str) -> str:
-    return str(name).replace("_", " ")
 
 
 def interval(low: float, high: float) -> str:

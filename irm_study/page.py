@@ -16,9 +16,9 @@ from matplotlib.markers import MarkerStyle
 
 from irm_study import tables
 from irm_study.comparison_figures import COMPARISON_FIGURES
-from irm_study.drawing import FAINT, GRID, INK, MODE_COLOURS, MODE_MARKERS, MODE_NAMES, PAPER, write_figure
+from irm_study.drawing import FAINT, GRID, INK, MODE_COLOURS, MODE_MARKERS, MODE_NAMES, PAPER, words, write_figure
 from irm_study.figures import FIGURES
-from irm_study.findings import Picture, percent, words
+from irm_study.findings import Picture, percent
 from irm_study.stability_figures import STABILITY_FIGURES
 
 DRAWN = FIGURES | STABILITY_FIGURES | COMPARISON_FIGURES

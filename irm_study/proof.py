@@ -8,8 +8,8 @@ from __future__ import annotations
 import pandas as pd
 
 from irm_study import stability
-from irm_study.drawing import MODE_NAMES
-from irm_study.findings import SECTIONS, Picture, counted, interval, percent, words
+from irm_study.drawing import MODE_NAMES, words
+from irm_study.findings import SECTIONS, Picture, counted, interval, percent
 from irm_study.records import StudyRecord
 
 

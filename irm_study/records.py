@@ -8,12 +8,12 @@ No Optuna and no torch here, so that a study is judged anew, or its page made ag
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from irm_study.criteria import AGGREGATES, CRITERIA, criteria_for, score
 from irm_study.curves import PROBES, QUANTITIES, Curves, curve_columns, curves_from_row
 from irm_study.failures import FAILURE_MODES, diagnose
 from irm_study.parts import Parts
-from irm_study.statistics import success_rate
+from irm_study.statistics import Statistic, bootstrap_interval, iqm, success_rate, worst_decile
 
 STAGES = ("search", "confirm", "criterion", "neighbour", "draws", "train")
 """Why a run was trained. Of a run that is stored twice, the stage that comes first here is its own."""
@@ -43,8 +43,8 @@ JUDGED = (
 class StudyRecord:
     """A study as far as it has come.
 
-    runs: a row per run. Columns: study, stage (search | confirm), trial (of confirmation runs: the trial
-    whose configuration is confirmed), seed, digest (of the configuration), every hyperparameter (the
+    runs: a row per run. Columns: study, stage (one of STAGES), trial (of runs on fresh seeds: the trial
+    that is confirmed, or whose neighbour or draw it is), seed, digest (of the configuration), every hyperparameter (the
     fields of RunConfig), failure_mode, failure_since (epoch), evidence (text), explanation (text);
     failure_mode_train and failure_mode_validation: what those eyes would have said, without the test environment
     ("" without a validation environment); score (by the study's criterion) and score_<criterion> for each;
@@ -161,15 +161,16 @@ def _check_rows(table: pa.Table, folder: Path) -> None:
 
 
 def judge(run: RunConfig, curves: Curves, environments: EnvironmentSpec, criterion: str) -> dict[str, Any]:
-    """The derived columns of one run."""
+    """The derived columns of one run. One that diverged has no accuracy: NaN."""
     verdict = diagnose(curves, environments, run)
     validated = environments.validation_flip is not None
-    train = curves.accuracy[-1, curves.train]
+    last = np.full(len(environments.names), np.nan) if verdict.mode == "diverged" else curves.accuracy[-1]
+    train = last[list(curves.train)]
     scores = {name: score(name, curves, environments) for name in criteria_for(environments)}
 
     def accuracy(name: str) -> float:
         index = curves.of(name)
-        return float("nan") if index is None else float(curves.accuracy[-1, index])
+        return float("nan") if index is None else float(last[index])
 
     values = (
         verdict.mode, verdict.since, diagnose(curves, environments, run, "train").mode,
@@ -229,13 +230,21 @@ def best_trials(trials: pd.DataFrame, count: int) -> pd.DataFrame:
 
 
 def confirmed(runs: pd.DataFrame, spec: StudySpec) -> pd.DataFrame:
-    """Confirmed configurations, best first by the objective on fresh seeds: trial, digest, value."""
+    """Confirmed configurations: trial, digest, value (the objective on its fresh seeds), the best first, by the
+    objective on those fresh seeds that all of them have."""
     if "stage" not in runs or not (runs["stage"] == "confirm").any():
         return pd.DataFrame(columns=["trial", "digest", "value"])
-    groups = runs[runs["stage"] == "confirm"].groupby("digest", sort=False)
-    rows = [(group["trial"].iloc[0], digest, aggregate(group["score"], spec)) for digest, group in groups]
-    table = pd.DataFrame(rows, columns=["trial", "digest", "value"])
-    return table.sort_values(["value", "trial"], ascending=[False, True], kind="stable", ignore_index=True)
+    fresh = runs[runs["stage"] == "confirm"]
+    having = fresh.groupby("seed")["digest"].nunique()
+    shared = having.index[having == fresh["digest"].nunique()]
+    rows = []
+    for digest, group in fresh.groupby("digest", sort=False):
+        alike = group[group["seed"].isin(shared)] if len(shared) else group
+        values = (aggregate(each["score"], spec) for each in (group, alike))
+        rows.append((group["trial"].iloc[0], digest, *values))
+    table = pd.DataFrame(rows, columns=["trial", "digest", "value", "alike"])
+    table = table.sort_values(["alike", "trial"], ascending=[False, True], kind="stable", ignore_index=True)
+    return table.drop(columns="alike")
 
 
 def confirmed_table(record: StudyRecord) -> list[dict[str, Any]]:
@@ -261,21 +270,52 @@ def confirmed_table(record: StudyRecord) -> list[dict[str, Any]]:
 
 def over_seeds(runs: pd.DataFrame) -> dict[str, Any]:
     """One configuration's runs in numbers: the success rate with its 95% interval (Wilson), means and sample
-    standard deviations of the accuracies, counts of the failure modes."""
+    standard deviations of the accuracies, the score in the mean, in the middle half (`iqm`) and in the worst tenth,
+    each with its 95% bootstrap interval, counts of the failure modes. A run that diverged counts as accuracy 0."""
     successes = int((runs["failure_mode"] == "invariant").sum())
     rate, interval = success_rate(successes, len(runs))
+    train, test = (pd.Series(counted(runs[f"{name}_accuracy"])) for name in ("train", "test"))
     return {
         "seeds": len(runs),
         "successes": successes,
         "success_rate": rate,
         "low": interval.low,
         "high": interval.high,
-        "train_accuracy": float(runs["train_accuracy"].mean()),
-        "train_deviation": float(runs["train_accuracy"].std()),
-        "test_accuracy": float(runs["test_accuracy"].mean()),
-        "test_deviation": float(runs["test_accuracy"].std()),
+        "train_accuracy": float(train.mean()),
+        "train_deviation": float(train.std()),
+        "test_accuracy": float(test.mean()),
+        "test_deviation": float(test.std()),
+        "score": centres(runs["score"]),
         "failure_modes": mode_counts(runs),
     }
+
+
+CENTRES: dict[str, Statistic] = {"mean": np.mean, "iqm": iqm, "worst_decile": worst_decile}
+"""What stands for the runs of a configuration, beside the success rate."""
+
+
+def centres(values: Iterable[float]) -> dict[str, dict[str, float]]:
+    """Of some runs, each of CENTRES: value, low, high, as `centre_of`."""
+    return {
+        name: dict(zip(("value", "low", "high"), centre_of(values, statistic), strict=True))
+        for name, statistic in CENTRES.items()
+    }
+
+
+def centre_of(values: Iterable[float], statistic: Statistic) -> tuple[float, float, float]:
+    """A statistic of some runs and its 95% interval; NaN where there are no runs (the interval: fewer than two)."""
+    finite = counted(values)
+    if len(finite) == 0:
+        return math.nan, math.nan, math.nan
+    # The same generator each time, so that the same runs have the same interval wherever they are shown.
+    interval = bootstrap_interval(finite, statistic, np.random.default_rng(0))
+    return float(statistic(finite, axis=-1)), *interval
+
+
+def counted(values: Iterable[float]) -> np.ndarray:
+    """Runs without a finite number count as 0: to leave them out would make an unstable configuration look good."""
+    array = np.asarray(list(values), dtype=float)
+    return np.where(np.isfinite(array), array, 0.0)
 
 
 def trial_attributes(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -284,7 +324,7 @@ def trial_attributes(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     Few, because each is a transaction of its own in Optuna's storage.
     """
     modes = Counter(run["failure_mode"] for run in runs)
-    train, test = (fmean(run[name] for run in runs) for name in ("train_accuracy", "test_accuracy"))
+    train, test = (counted(run[name] for run in runs).mean() for name in ("train_accuracy", "test_accuracy"))
     each = [
         f"{run['seed']}: {run['failure_mode']}, score {run['score']:.3f}, train {run['train_accuracy']:.3f}, "
         f"test {run['test_accuracy']:.3f}"
@@ -351,11 +391,19 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Whole or not at all; a file that holds the same already is not touched."""
-    if path.exists() and path.read_bytes() == data:
+    if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
         return
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(data)
+    partial.unlink(missing_ok=True)  # of a driver that was killed; what a link points to is left alone
+    with partial.open("xb") as file:
+        file.write(data)
     os.replace(partial, path)
+
+
+def refuse_studies(folder: Path) -> None:
+    """Raise ConfigError where a folder holds a study or runs, whose own page and figures would be lost."""
+    if any((folder / name).exists() for name in ("study.toml", "train.toml", "runs")):
+        raise ConfigError(f"{folder}: holds a study or runs; name another folder with --out")
 
 
 def plain(value: Any) -> Any:

@@ -117,10 +117,6 @@ class Search:
                 self._remember(trial)
 
     @property
-    def budget(self) -> int:
-        return self.spec.study.trials if self.points is None else min(self.spec.study.trials, len(self.points))
-
-    @property
     def on_server(self) -> bool:
         return self.storage.engine.dialect.name != "sqlite"
 
@@ -130,9 +126,9 @@ class Search:
         return len(self.values)
 
     @property
-    def best_value(self) -> float:
-        """Of the complete trials: a pruned one's value is of a part of its seeds."""
-        return max(value for place, value in self.values.items() if place not in self.pruned)
+    def best_value(self) -> float | None:
+        """Of the complete trials: a pruned one's value is of a part of its seeds. None before the first."""
+        return max((value for place, value in self.values.items() if place not in self.pruned), default=None)
 
     @property
     def pruned_digests(self) -> list[str]:

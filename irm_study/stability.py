@@ -14,9 +14,9 @@ from irm_study import statistics
 from irm_study.confirmation import choices, neighbours
 from irm_study.criteria import eyes
 from irm_study.failures import MODES
-from irm_study.records import StudyRecord, config_of, confirmed
+from irm_study.records import StudyRecord, centre_of, config_of, confirmed, counted
 from irm_study.studyfile import run_digest
-from irm_study.tables import centre_of, runs_of, share_of, trials_of
+from irm_study.tables import runs_of, share_of, trials_of
 
 REFERENCE = "oracle_min"
 """The score by which choosers are compared: what one would have wanted, had one been allowed to look."""
@@ -52,7 +52,8 @@ def regret(record: StudyRecord) -> pd.DataFrame:
 
 def neighbourhood(record: StudyRecord) -> pd.DataFrame:
     """The winner and its neighbours on fresh seeds: hyperparameter, factor (1: the winner itself), value, n, successes,
-    share, low, high (Wilson), score (mean, by the study's criterion). Empty where no neighbour was trained."""
+    share, low, high (Wilson), score (mean, by the study's criterion). Empty where none of its neighbours was trained.
+    """
     columns = ["hyperparameter", "factor", "value", "n", "successes", "share", "low", "high", "score"]
     best = confirmed(record.runs, record.spec)
     if best.empty or not (record.runs["stage"] == "neighbour").any():
@@ -74,6 +75,8 @@ def neighbourhood(record: StudyRecord) -> pd.DataFrame:
                     {"hyperparameter": key, "factor": factor, "value": value, "n": len(runs), "successes": successes,
                      **share_of(successes, len(runs)), "score": float(runs["score"].mean())}
                 )  # fmt: skip
+    if all(row["factor"] == 1 for row in rows):  # neighbours of another, which was the winner then
+        rows = []
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -103,10 +106,13 @@ def crossed(record: StudyRecord) -> pd.DataFrame:
     if best.empty or not (record.runs["stage"] == "draws").any():
         return pd.DataFrame()
     runs = record.runs[(record.runs["stage"] == "draws") & (record.runs["trial"] == best["trial"].iloc[0])]
-    table = runs.pivot_table(index="seed", columns="initial_seed", values="test_accuracy", dropna=False).fillna(0.0)
+    runs = runs.assign(test_accuracy=counted(runs["test_accuracy"]))
+    table = runs.pivot_table(index="seed", columns="initial_seed", values="test_accuracy", dropna=False)
     # An extension that was interrupted leaves a table with holes: what is complete of it counts.
-    count = min(table.shape)
-    return table.iloc[:count, :count] if count >= 2 else pd.DataFrame()
+    for count in range(min(table.shape), 1, -1):
+        if table.iloc[:count, :count].notna().all(axis=None):
+            return table.iloc[:count, :count]
+    return pd.DataFrame()
 
 
 def spread(record: StudyRecord) -> statistics.VarianceShares | None:

@@ -245,10 +245,13 @@ def _write_best(record: StudyRecord) -> None:
         name=f"{record.spec.name[:190]}-best", digits=record.spec.digits, environments=record.spec.environments,
         run=records.config_of(row.to_dict()),
     )  # fmt: skip
+    several = "" if len(confirmed) == 1 else f"It is the best of {len(confirmed)} there, which flatters it a little.\n"
+    fresh = record.runs.loc[(record.runs["digest"] == best["digest"]) & (record.runs["stage"] == "confirm"), "seed"]
     comment = (
         f"The winner of a study, confirmed on {best['seeds']} seeds that its search never saw: in the target zone in "
         f"{best['successes']} of them,\n95% interval of the rate {best['low']:.3f} to {best['high']:.3f} (Wilson).\n"
-        f"Train it with: irm-study train {shlex.quote(str(record.folder / 'best.toml'))}"
+        f"{several}Train it anew on the same seeds with: irm-study train "
+        f"{shlex.quote(str(record.folder / 'best.toml'))} --seeds {best['seeds']} --first-seed {fresh.min()}"
     )
     records.write_text(record.folder / "best.toml", train_toml(spec, comment))
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,17 @@ import pandas as pd
 
 from irm_study import statistics
 from irm_study.curves import curves_from_row
-from irm_study.failures import FAILURE_MODES, collapse_began, collapses
-from irm_study.records import StudyRecord, best_trials, config_of, confirmed_table, epochs_spent, mode_counts
+from irm_study.failures import MODES, collapse_began, collapses
+from irm_study.records import (
+    StudyRecord,
+    best_trials,
+    centre_of,
+    config_of,
+    confirmed_table,
+    counted,
+    epochs_spent,
+    mode_counts,
+)
 from irm_study.stopping import first_collapse
 
 LEADING = 6
@@ -29,7 +37,6 @@ LINES = 16
 """Curves of one mode drawn one by one; with more runs, quantile bands carry the picture."""
 
 BINS = 4
-MODES = tuple(FAILURE_MODES)
 
 
 # Configurations
@@ -264,7 +271,7 @@ def profile(record: StudyRecord, trials: list[int]) -> pd.DataFrame:
     tables = []
     for (rank, name), group in runs.groupby(["rank", "configuration"]):
         stage = "confirm" if (group["stage"] == "confirm").any() else "search"
-        accuracy = _finite(group.loc[group["stage"] == stage, "test_accuracy"])
+        accuracy = counted(group.loc[group["stage"] == stage, "test_accuracy"])
         shares = statistics.performance_profile(accuracy, thresholds)._asdict() | {"threshold": thresholds}
         tables.append(pd.DataFrame(shares).assign(configuration=name, rank=rank, stage=stage, n=len(accuracy)))
     columns = ["configuration", "rank", "stage", "n", "threshold", "share", "low", "high"]
@@ -313,7 +320,7 @@ def recoveries(record: StudyRecord) -> pd.DataFrame:
 def savings(record: StudyRecord) -> dict[str, float]:
     """Shares that were not trained: of all runs' epochs those that several runs share (shared) and those after runs
     were stopped or given up (stopped), and of the search's runs those that racing spared (spared)."""
-    runs, spec = runs_of(record), record.spec
+    runs, spec = record.runs, record.spec
     if runs.empty:
         return {"shared": 0.0, "stopped": 0.0, "spared": 0.0}
     epochs = epochs_spent(runs)
@@ -329,8 +336,9 @@ def savings(record: StudyRecord) -> dict[str, float]:
 
 
 def cost(record: StudyRecord) -> pd.DataFrame:
-    """stage, failure_mode, runs, seconds: what was trained, and how it ended."""
-    table = runs_of(record).groupby(["stage", "failure_mode"]).agg(runs=("seed", "size"), seconds=("seconds", "sum"))
+    """stage, failure_mode, runs, seconds: what was trained, whatever for, and how it ended."""
+    runs = record.runs if len(record.runs) else _no_runs(record)
+    table = runs.groupby(["stage", "failure_mode"]).agg(runs=("seed", "size"), seconds=("seconds", "sum"))
     return table.reset_index()
 
 
@@ -373,22 +381,6 @@ def _wilson(count: int, n: int) -> tuple[float, float, float]:
 
 def share_of(count: int, n: int) -> dict[str, float]:
     return dict(zip(("share", "low", "high"), _wilson(count, n), strict=True))
-
-
-def centre_of(values: Iterable[float], statistic: statistics.Statistic) -> tuple[float, float, float]:
-    """A statistic of some runs and its interval; NaN where there are no runs (the interval: fewer than two)."""
-    finite = _finite(values)
-    if len(finite) == 0:
-        return math.nan, math.nan, math.nan
-    # The same generator each time, so that the same runs have the same interval wherever they are shown.
-    interval = statistics.bootstrap_interval(finite, statistic, np.random.default_rng(0))
-    return float(statistic(finite, axis=-1)), *interval
-
-
-def _finite(values: Iterable[float]) -> np.ndarray:
-    """Runs without a finite number count as 0: to leave them out would make an unstable configuration look good."""
-    array = np.asarray(list(values), dtype=float)
-    return np.where(np.isfinite(array), array, 0.0)
 
 
 def _commonest(modes: pd.Series) -> str:

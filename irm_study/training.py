@@ -361,11 +361,12 @@ def logits_gradient(
 
 def measure(logits: Tensor, labels: Tensor) -> Tensor:
     """(quantities, runs, environments) from (runs, environments, examples), in the order of QUANTITIES."""
-    positive = logits > 0
+    positive, risk = logits > 0, risks(logits, labels)
+    accuracy = (positive == (labels > 0.5)).float().mean(-1)
     return torch.stack(
         [
-            risks(logits, labels),
-            (positive == (labels > 0.5)).float().mean(-1),
+            risk,
+            accuracy.where(risk.isfinite(), torch.nan),  # a number that is none lies on no side of 0
             signed_gradients(logits, labels),
             logits.std(-1),
             positive.float().mean(-1),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,8 +15,10 @@ MAX_TRIALS = 1_000_000
 MAX_TEXT_BYTES = 64 * 2**20
 """Of summary.json: a study of 10,000 trials has under one."""
 MAX_CELL_BYTES = 1_000_000
-MAX_STEPS = 2_000
-"""Of a hundred thousand instructions each of SQLite's machine, for all trials: some ten seconds."""
+MAX_DIGEST = 100
+"""Characters; a digest has 16."""
+MAX_SECONDS = 20.0
+"""For all trials of a storage; a million take six."""
 
 
 class StoredTrial(NamedTuple):
@@ -55,8 +58,8 @@ def read_trials(path: Path, study: str) -> list[StoredTrial] | None:
         with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)) as database:
             database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_CELL_BYTES)
             database.execute("PRAGMA trusted_schema = OFF")
-            steps = iter(range(MAX_STEPS))
-            database.set_progress_handler(lambda: next(steps, None) is None, 100_000)
+            until = time.monotonic() + MAX_SECONDS
+            database.set_progress_handler(lambda: time.monotonic() > until, 1_000)  # instructions of its machine
             rows = database.execute(
                 """
                 SELECT number.value_json, digest.value_json, lower(trials.state)
@@ -68,6 +71,12 @@ def read_trials(path: Path, study: str) -> list[StoredTrial] | None:
                 """,
                 (study, MAX_TRIALS),
             )
-            return [StoredTrial(int(number), str(digest).strip('"'), state) for number, digest, state in rows]
+            return [_trial(*row) for row in rows]
     except (sqlite3.Error, ValueError, TypeError, OverflowError):
         return None
+
+
+def _trial(number: str, digest: str, state: str) -> StoredTrial:
+    if len(digest) > MAX_DIGEST:
+        raise ValueError(f"a digest of {len(digest)} characters")
+    return StoredTrial(int(number), digest.strip('"'), state)

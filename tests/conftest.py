@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
 
 import pytest
 
-from irm_study.digits import Digits, load_digits
+for name in ("FORCE_COLOR", "PY_COLORS", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "GITHUB_ACTIONS", "COLUMNS", "LINES"):
+    os.environ.pop(name, None)  # what the terminal library would take for a terminal, before anything imports it
+
+from irm_study.digits import Digits, load_digits  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def interruptible():
+    """Each test begins with the handler of Ctrl-C that the tests were started with."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

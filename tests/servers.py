@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,14 +44,20 @@ class DaskCluster:
             "PYTHONPATH": f"{HERE}:{os.environ.get('PYTHONPATH', '')}",
         } | (environment or {})  # fmt: skip
         self.workers: list[subprocess.Popen] = []
-        self.start_scheduler()
-        for _ in range(workers):
-            self.start_worker()
+        try:
+            self.start_scheduler()
+            for _ in range(workers):
+                self.start_worker()
+            wait_for(lambda: self.log().count("Registered to:") >= workers)
+        except BaseException:
+            self.stop()
+            raise
 
     def start_scheduler(self) -> None:
         options = ["--host", "127.0.0.1", "--port", str(self.port), "--protocol", self.protocol, "--no-dashboard"]
+        before = self.log().count("Scheduler at")
         self.scheduler = self._start("scheduler", *options)
-        wait_for(lambda: "Scheduler at" in self.log())
+        wait_for(lambda: self.log().count("Scheduler at") > before)
 
     def start_worker(self) -> None:
         options = ["--nthreads", "1", "--no-dashboard", "--no-nanny", "--local-directory", str(self.folder)]
@@ -64,7 +71,8 @@ class DaskCluster:
             )  # fmt: skip
 
     def log(self) -> str:
-        return (self.folder / "dask.log").read_text(errors="replace")
+        path = self.folder / "dask.log"
+        return path.read_text(errors="replace") if path.exists() else ""
 
     def stop(self) -> None:
         for process in [*self.workers, self.scheduler]:
@@ -84,23 +92,20 @@ def dask_cluster(folder: Path, workers: int = 2, **options) -> Iterator[DaskClus
 class Postgres:
     """A PostgreSQL server with one database, `studies`, and one user with a password."""
 
-    def __init__(self, folder: Path, password: str):
+    def __init__(self, password: str):
         self.programs = postgres_programs()
-        self.folder, self.port, self.password = folder / "postgres", free_port(), password
+        # A folder of its own: pytest's are its user's alone, and are made so again whenever another pytest begins.
+        self.folder, self.port, self.password = Path(tempfile.mkdtemp(prefix="postgres-")), free_port(), password
         self.quoted = quote(password, safe="")
         self.url = f"postgresql://trainer:{self.quoted}@127.0.0.1:{self.port}/studies"
-        self.folder.mkdir()
-        (folder / "password").write_text(password)
+        (self.folder / "password").write_text(password)
         self.as_user: list[str] = []
         if os.geteuid() == 0:  # the server refuses to be root
             self.as_user = ["runuser", "-u", "postgres", "--"]
-            for path in (self.folder, folder / "password"):
+            for path in (self.folder, self.folder / "password"):
                 shutil.chown(path, "postgres")
-            for parent in (folder, *folder.parents):
-                if parent.owner() == "root" and not parent.stat().st_mode & 0o001:
-                    parent.chmod(parent.stat().st_mode | 0o011)
-        data = ["-D", str(self.folder / "data")]
-        self._run("initdb", *data, "-U", "trainer", "--auth=scram-sha-256", f"--pwfile={folder / 'password'}", "-N")
+        data = ["-D", str(self.folder / "data"), "--locale=C.UTF-8", "-N"]
+        self._run("initdb", *data, "-U", "trainer", "--auth=scram-sha-256", f"--pwfile={self.folder / 'password'}")
         self.start()
         environment = os.environ | {"PGPASSWORD": password}
         address = ["-h", "127.0.0.1", "-p", str(self.port), "-U", "trainer"]
@@ -111,7 +116,7 @@ class Postgres:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd="/")
 
     def start(self) -> None:
-        options = f"-h 127.0.0.1 -p {self.port} -k {self.folder} -F"
+        options = f"-h 127.0.0.1 -p {self.port} -c unix_socket_directories='' -F"
         log = str(self.folder / "log")
         self._run("pg_ctl", "-D", str(self.folder / "data"), "-l", log, "-o", options, "-w", "-s", "start")
 
@@ -132,13 +137,14 @@ def postgres_programs() -> Path:
 
 
 @contextlib.contextmanager
-def postgres(folder: Path, password: str = "s3cret-Word") -> Iterator[Postgres]:
-    server = Postgres(folder, password)
+def postgres(password: str = "s3cret-Word") -> Iterator[Postgres]:
+    server = Postgres(password)
     try:
         yield server
     finally:
         with contextlib.suppress(subprocess.CalledProcessError):
             server.stop()
+        shutil.rmtree(server.folder, ignore_errors=True)
 
 
 def kill(process: subprocess.Popen) -> None:

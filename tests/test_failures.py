@@ -171,7 +171,9 @@ def test_landmarks_follow_the_environments():
     assert (zones.shape, zones.target_train, zones.target_test) == pytest.approx((1.0, 0.90, 0.70))
     assert (zones.bayes, zones.bayes_nll) == pytest.approx((1.0, 0.0))
     assert zones.erm_train == pytest.approx(0.80)  # of colour alone, whose accuracy is .85 with noise and without
-    assert landmarks(EnvironmentSpec(train_flips=(0.9, 0.8))).erm_train == pytest.approx(0.80)  # colours exchanged
+    assert landmarks(EnvironmentSpec(train_flips=(0.9, 0.8), test_flip=0.1)).erm_train == pytest.approx(
+        0.80
+    )  # colours exchanged
 
 
 def test_every_mode_has_an_explanation():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import pytest
@@ -24,6 +25,8 @@ OVERFLOW = "return document.documentElement.scrollWidth - document.documentEleme
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
+    # Its driver is spoken to on loopback, past any proxy.
+    os.environ["no_proxy"] = ",".join(filter(None, (os.environ.get("no_proxy"), "localhost", "127.0.0.1")))
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
     for flag in (

@@ -246,8 +246,8 @@ def test_a_collapsed_run_is_given_up_only_when_asked_and_after_several_checkpoin
 
 
 def test_the_oracle_stop_ends_a_run_in_the_zone_and_keeps_its_row(few):
-    # Colour alone reaches the zone here, soon and surely: it is right in .75, .85 and .80 of the examples.
-    easy = EnvironmentSpec(test_flip=0.2, train_flips=(0.25, 0.15))
+    # Colour alone reaches the zone here, soon and surely: it is right in .75, .85 and .70 of the examples.
+    easy = EnvironmentSpec(test_flip=0.3, train_flips=(0.25, 0.15))
     config = AUTHORS.model_copy(update={"epochs": 60, "stop": "oracle_target", "penalty_weight": 1.0})
     stopped = train([config], [0], few, easy)[0]
     assert stopped.stopped == "oracle_target"

@@ -271,7 +271,7 @@ def test_tables_of_a_study_in_which_all_diverged_are_json_and_csv(tmp_path):
     records.write_tables(record)
     told = json.loads((tmp_path / "summary.json").read_text(), parse_constant=pytest.fail)
     assert told["failure_modes"] == {"diverged": 4}
-    assert told["confirmed"][0]["test_accuracy"] is None
+    assert told["confirmed"][0]["test_accuracy"] == 0
     csv = pd.read_csv(tmp_path / "runs.csv")
     assert len(csv) == len(record.runs)
     assert not [name for name in csv.columns if name.startswith("curve_")]

@@ -20,7 +20,7 @@ PASSWORD = "s3cret/Word"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    with postgres(tmp_path_factory.mktemp("server"), PASSWORD) as running:
+    with postgres(PASSWORD) as running:
         yield running
 
 
