@@ -181,6 +181,7 @@ def report(
     """Make a study's tables, figures and page again, from its table of runs; trains nothing."""
     import dataclasses
 
+    from irm_study.config import ConfigError
     from irm_study.locks import locked
     from irm_study.records import refuse_studies, write_tables
     from irm_study.study import load_study, stored_spec
@@ -194,7 +195,10 @@ def report(
         if out is not None:
             if out.resolve() != folder.resolve():
                 refuse_studies(out)
-            out.mkdir(parents=True, exist_ok=True)
+            try:
+                out.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ConfigError(f"{out}: cannot be written: {error.strerror or error}") from None
             refuse_links(out)
             record = dataclasses.replace(record, folder=out)
         write_tables(record)

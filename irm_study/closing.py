@@ -59,6 +59,7 @@ def print_runs(runs: Any, told: dict[str, Any]) -> None:
             f"{told['test_deviation']:.3f} (mean ± standard deviation over {told['seeds']} seeds); in the target zone "
             f"on {told['successes']} of {told['seeds']} (95% interval {told['low']:.2f} to {told['high']:.2f})"
         )
+        print(_centres(told["score"]))
 
 
 def print_comparison(told: dict[str, Any]) -> None:
@@ -169,5 +170,15 @@ def _confirmation(row: dict[str, Any]) -> str:
     return (
         f"{stable}in the target zone on {row['successes']} of {row['seeds']} fresh seeds "
         f"(95% interval {row['low']:.2f} to {row['high']:.2f}); mean train {row['train_accuracy']:.3f}, "
-        f"test {row['test_accuracy']:.3f}"
+        f"test {row['test_accuracy']:.3f}; {_centres(row['score'])}"
     )
+
+
+def _centres(score: dict[str, dict[str, float]]) -> str:
+    """score: as `records.centres`."""
+    names = {"mean": "mean", "iqm": "middle half", "worst_decile": "worst tenth"}
+    known = [(names[key], told) for key, told in score.items() if math.isfinite(told["low"])]
+    if not known:  # of one run there is no interval
+        return f"score {score['mean']['value']:.3f}"
+    each = ", ".join(f"{name} {told['value']:.3f} ({told['low']:.3f} to {told['high']:.3f})" for name, told in known)
+    return f"score: {each}; 95% bootstrap intervals"

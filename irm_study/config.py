@@ -78,18 +78,6 @@ class EnvironmentSpec(Section):
             raise ValueError(f"needs a list of 2 to 64 flips, one for each training environment; got {shown(value)}")
         return tuple(value)
 
-    @model_validator(mode="after")
-    def told_apart(self) -> EnvironmentSpec:
-        known = self.mean_flip
-        for name, flip in (("test_flip", self.test_flip), ("validation_flip", self.validation_flip)):
-            if flip is not None and abs(flip - known) < NEAREST_FLIP - 1e-9:
-                raise ValueError(
-                    f"environments.{name}: must be {NEAREST_FLIP} at least from the training environments' mean flip, "
-                    f"{known:.4g}: where colours agree as often as in training nothing shows what follows them, and "
-                    f"accuracy there is measured in any case ('heldout'); got {flip}"
-                )
-        return self
-
     @property
     def mean_flip(self) -> float:
         """Of the training environments."""
@@ -358,6 +346,15 @@ class StudySpec(Section):
 
 def check_run(environments: EnvironmentSpec, run: RunConfig) -> None:
     """Raise ValueError where a configuration and its environments cannot go together."""
+    known = environments.mean_flip
+    for name in ("test_flip", "validation_flip"):
+        flip = getattr(environments, name)
+        if flip is not None and abs(flip - known) < NEAREST_FLIP - 1e-9:
+            raise ValueError(
+                f"environments.{name}: must be {NEAREST_FLIP} at least from the training environments' mean flip, "
+                f"{known:.4g}: where colours agree as often as in training nothing shows what follows them, and "
+                f"accuracy there is measured in any case ('heldout'); got {flip}"
+            )
     if run.model == "convnet" and environments.resolution != 28:
         raise ValueError("run.model: 'convnet' needs environments.resolution = 28; got 14")
     if run.stop.startswith("validation") and environments.validation_flip is None:

@@ -374,8 +374,9 @@ def epochs_spent(runs: pd.DataFrame) -> dict[str, int]:
 
 
 def write_tables(record: StudyRecord) -> None:
-    """runs.csv and summary.json."""
+    """runs.csv, trials.csv and summary.json."""
     write_runs_csv(record.folder, record.runs)
+    write_text(record.folder / "trials.csv", record.trials.to_csv(index=False, lineterminator="\n"))
     write_text(record.folder / "summary.json", json.dumps(finite(summary(record)), indent=2) + "\n")
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import filelock
 import optuna
 import pandas as pd
 import sqlalchemy
@@ -94,8 +95,8 @@ class Search:
     """The storage as a message names it."""
     storage: RDBStorage
     study_id: int
-    held: sqlalchemy.Connection | None = None
-    """The connection that holds a database server's lock."""
+    held: sqlalchemy.Connection | contextlib.ExitStack | None = None
+    """What holds the study for this driver: a connection to a database server, or a file's lock. Ends with close()."""
     interrupted: list[Asked] = field(default_factory=list)
     """Trials that an earlier driver asked for and did not tell."""
 
@@ -316,6 +317,9 @@ def open_search(spec: StudySpec, folder: Path, storage: str | None) -> Search:
             held = None
             if opened.engine.dialect.name == "postgresql":
                 held = failing.enter_context(_hold(opened, study_id, spec.name, where))
+            elif storage is not None and opened.engine.url.database:
+                held = _hold_file(opened, study_id, spec.name, where)
+                failing.callback(held.close)
             digest, stored = study_digest(spec), opened.get_study_user_attrs(study_id).get("digest")
             if stored is None:
                 opened.set_study_user_attr(study_id, "digest", digest)
@@ -382,11 +386,28 @@ def _hold(storage: RDBStorage, study_id: int, name: str, where: str) -> sqlalche
     connection = storage.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
     key = int.from_bytes(hashlib.sha256(f"irm-study {name}".encode()).digest()[:8], "little", signed=True)
     if not connection.scalar(sqlalchemy.text("SELECT pg_try_advisory_lock(:key)"), {"key": key}):
-        holder = storage.get_study_user_attrs(study_id).get("holder", "unknown")
         connection.close()
-        raise ConfigError(f"{where}: another process works on study {name!r} ({holder}); wait for it, or stop it")
+        raise _held_already(storage, study_id, name, where)
     storage.set_study_user_attr(study_id, "holder", this_process())
     return connection
+
+
+def _hold_file(storage: RDBStorage, study_id: int, name: str, where: str) -> contextlib.ExitStack:
+    """The same for a study in an SQLite file outside of its folder: a lock beside the file."""
+    database = storage.engine.url.database
+    lock = filelock.FileLock(f"{database}.{hashlib.sha256(name.encode()).hexdigest()[:8]}.lock")
+    held = contextlib.ExitStack()
+    try:
+        held.enter_context(lock.acquire(timeout=0.5))
+    except filelock.Timeout:
+        raise _held_already(storage, study_id, name, where) from None
+    storage.set_study_user_attr(study_id, "holder", this_process())
+    return held
+
+
+def _held_already(storage: RDBStorage, study_id: int, name: str, where: str) -> ConfigError:
+    holder = storage.get_study_user_attrs(study_id).get("holder", "unknown")
+    return ConfigError(f"{where}: another process works on study {name!r} ({holder}); wait for it, or stop it")
 
 
 def _sampler(spec: StudySpec, distributions: Mapping[str, BaseDistribution], number: int) -> BaseSampler:

@@ -161,13 +161,19 @@ def judged_by(spec: StudySpec, criterion: str | None, aggregate: str | None) -> 
 
 
 def _stored_trials(folder: Path, spec: StudySpec, runs: pd.DataFrame) -> pd.DataFrame:
-    """Trials as they are in the folder's storage, their parameters and values from the runs; from the runs alone where
-    it is away. Two trials may have one configuration, whose runs are those of the first."""
+    """Trials as they are in the folder's storage, their parameters and values from the runs. Where the storage is
+    elsewhere, as they were when tables were last written, and since then as the runs tell. Two trials may have one
+    configuration, whose runs are those of the first."""
     told = records.trials_from_runs(runs, spec)
+    known = {row["digest"]: row for row in told.to_dict("records")}
     stored = untrusted.read_trials(folder / "study.db", spec.name)
     if stored is None:
-        return told
-    known = {row["digest"]: row for row in told.to_dict("records")}
+        stored = untrusted.read_told_trials(folder / "trials.csv")
+        since = {each.digest for each in stored}
+        stored += [
+            untrusted.StoredTrial(row["trial"], digest, row["state"])
+            for digest, row in known.items() if digest not in since
+        ]  # fmt: skip
     rows = [
         known[each.digest]
         | {"trial": each.number, "state": each.state}

@@ -45,9 +45,10 @@ BINS = 4
 def configurations(record: StudyRecord) -> pd.DataFrame:
     """A row per trial: trial, digest, state, value, each searched hyperparameter, modes (mode → runs), and for the
     runs of the search (`search_`) and on fresh seeds (`fresh_`): n, successes, rate, low, high (Wilson),
-    score (mean), and the IQM of the test accuracy with its bootstrap interval: test, test_low, test_high.
+    score (mean), and of the test accuracy, each with its bootstrap interval (`_low`, `_high`): test (IQM), mean,
+    worst (the mean of the worst tenth).
 
-    Trials of the same configuration share its runs. A run that diverged has no accuracy and counts as 0 in the IQM.
+    Trials of the same configuration share its runs. A run that diverged has no accuracy and counts as 0.
     """
     runs = runs_of(record)
     by_digest = dict(tuple(runs.groupby("digest"))) if len(runs) else {}
@@ -366,11 +367,14 @@ def _ranked(record: StudyRecord, trials: list[int]) -> pd.DataFrame:
 def _outcome(runs: pd.DataFrame) -> dict[str, Any]:
     successes, n = int((runs["failure_mode"] == "invariant").sum()), len(runs)
     share = share_of(successes, n)
-    test, low, high = centre_of(runs["test_accuracy"], statistics.iqm)
-    return {
+    told = {
         "n": n, "successes": successes, "rate": share["share"], "low": share["low"], "high": share["high"],
-        "score": float(runs["score"].mean()) if n else math.nan, "test": test, "test_low": low, "test_high": high,
+        "score": float(runs["score"].mean()) if n else math.nan,
     }  # fmt: skip
+    for name, statistic in (("test", statistics.iqm), ("mean", np.mean), ("worst", statistics.worst_decile)):
+        ends = (name, f"{name}_low", f"{name}_high")
+        told |= dict(zip(ends, centre_of(runs["test_accuracy"], statistic), strict=True))
+    return told
 
 
 @functools.cache

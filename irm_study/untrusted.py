@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
+import itertools
 import os
 import sqlite3
 import time
@@ -13,7 +16,7 @@ from irm_study.config import ConfigError
 
 MAX_TRIALS = 1_000_000
 MAX_TEXT_BYTES = 64 * 2**20
-"""Of summary.json: a study of 10,000 trials has under one."""
+"""Of summary.json and trials.csv: those of a study of 10,000 trials have under two."""
 MAX_CELL_BYTES = 1_000_000
 MAX_DIGEST = 100
 """Characters; a digest has 16."""
@@ -21,11 +24,14 @@ MAX_SECONDS = 20.0
 """For all trials of a storage; a million take six."""
 
 
+STATES = ("complete", "pruned", "running")
+
+
 class StoredTrial(NamedTuple):
     number: int
     digest: str
     state: str
-    """complete | pruned | running"""
+    """One of STATES."""
 
 
 def refuse_links(folder: Path) -> None:
@@ -74,6 +80,16 @@ def read_trials(path: Path, study: str) -> list[StoredTrial] | None:
             return [_trial(*row) for row in rows]
     except (sqlite3.Error, ValueError, TypeError, OverflowError):
         return None
+
+
+def read_told_trials(path: Path) -> list[StoredTrial]:
+    """The trials in a folder's trials.csv; none where they cannot be told."""
+    try:
+        rows = csv.DictReader(io.StringIO(read_text(path)))
+        trials = [_trial(row["trial"], row["digest"], row["state"]) for row in itertools.islice(rows, MAX_TRIALS)]
+        return trials if all(trial.state in STATES for trial in trials) else []
+    except (OSError, ConfigError, ValueError, TypeError, KeyError, csv.Error):
+        return []
 
 
 def _trial(number: str, digest: str, state: str) -> StoredTrial:

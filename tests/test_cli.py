@@ -232,6 +232,29 @@ def test_train_writes_a_row_a_seed_and_trains_none_twice(irm):
     assert again["seconds"].tolist()[:2] == first["seconds"].tolist()
 
 
+def test_the_winner_is_trained_anew_on_its_own_seeds_by_the_command_in_its_file(irm, tiny, no_page):
+    irm("run", tiny, "--quiet")
+    command = Path("reports/tiny/best.toml").read_text().partition("irm-study ")[2].splitlines()[0]
+    assert command == "train reports/tiny/best.toml --seeds 2 --first-seed 1000"
+    assert irm(*command.split(), "--quiet")[0] == 0
+    fresh = pd.read_csv("reports/tiny/runs.csv").query("stage == 'confirm'")
+    again = pd.read_csv("reports/tiny-best/runs.csv")
+    assert again["seed"].tolist() == fresh["seed"].tolist() == [1000, 1001]
+    assert again["test_accuracy"].tolist() == fresh["test_accuracy"].tolist()
+
+
+def test_a_report_is_not_written_over_another_study(irm, tiny, no_page):
+    irm("run", tiny, "--quiet")
+    irm("run", tiny, "--quiet", "--set", "name=other")
+    before = contents(Path("reports/other"))
+    status, _, err = irm("report", "reports/tiny", "--out", "reports/other")
+    assert status == 2 and "reports/other: holds a study or runs" in err
+    assert contents(Path("reports/other")) == before
+    Path("file").write_text("")
+    status, _, err = irm("report", "reports/tiny", "--out", "file")
+    assert status == 2 and "file: cannot be written" in err
+
+
 def test_trials_of_a_study_are_compared_in_the_terminal_as_json_and_on_a_page(irm, tiny, no_page):
     irm("run", tiny, "--quiet")
     status, out, _ = irm("compare", "reports/tiny:0", "reports/tiny:1", "--out", "two")

@@ -149,6 +149,12 @@ WRONG = {
     "beyond double precision": ("[run]\nlearning_rate = 1e400", "run.learning_rate", ["finite", "inf"]),
     "not above zero": ("[run]\nlearning_rate = 0.0", "run.learning_rate", ["greater than 0", "0.0"]),
     "a negative flip": ("[environments]\ntest_flip = -0.1", "environments.test_flip", ["0", "-0.1"]),
+    "a test environment like the training ones": (
+        "[environments]\ntest_flip = 0.2", "environments.test_flip", ["0.1 at least", "0.15", "0.2"],
+    ),
+    "a validation environment like the training ones": (
+        "[environments]\nvalidation_flip = 0.15", "environments.validation_flip", ["0.1 at least", "heldout"],
+    ),
     "a flip above one": ("[environments]\ntrain_flips = [0.2, 1.5]", "environments.train_flips.1", ["1", "1.5"]),
     "a string for a flip": ('[environments]\ntrain_flips = ["0.2", 0.1]', "environments.train_flips.0", ["'0.2'"]),
     "one training environment": ("[environments]\ntrain_flips = [0.2]", "environments.train_flips", ["2", "[0.2]"]),

@@ -77,6 +77,19 @@ def test_pruned_trials_are_pruned_to_optuna_and_to_a_folder_without_storage(tmp_
     pd.testing.assert_series_equal(again["state"], record.trials["state"])
 
 
+def test_a_race_whose_storage_is_lost_in_the_midst_ends_as_an_uninterrupted_one(tmp_path, caplog):
+    whole, _ = run(racing(), tmp_path / "whole")
+    for watcher in (StopAfter(runs=1), StopAfter(runs=23), StopAfter(trials=9)):
+        with pytest.raises(Stop):
+            run(racing(), tmp_path / "parts", watcher)
+        (tmp_path / "parts" / "study.db").write_bytes(b"not a database" * 100)
+    parts, _ = run(racing(), tmp_path / "parts")
+    pd.testing.assert_frame_equal(parts.trials, whole.trials)
+    shown = ["stage", "trial", "seed", "digest", "score"]
+    pd.testing.assert_frame_equal(parts.runs[shown], whole.runs[shown])
+    assert "made again from the table of runs" in caplog.text
+
+
 def test_diverged_runs_race_with_the_worst_finite_score(tmp_path):
     search = open_search(racing(), tmp_path, None)
     for scores in ([0.6] * 6, [0.5] * 6):
@@ -168,6 +181,34 @@ def test_neighbours_change_one_hyperparameter_by_the_factors():
     ]  # fmt: skip
     for each in neighbours(spec, winner):
         assert each.config == winner.model_copy(update={each.hyperparameter: getattr(each.config, each.hyperparameter)})
+
+
+def test_a_hyperparameter_that_is_not_set_has_no_neighbours(tmp_path):
+    spec = small(2, seeds=1, search={"batch_size": [20, 40]}, confirm={"seeds": 1, "neighbours": True})
+    record, _ = run(spec, tmp_path)
+    assert set(record.runs["stage"]) == {"search", "confirm", "neighbour"}
+    assert not list(neighbours(spec, spec.run))
+
+
+class Told(Silent):
+    """What each stage was said to have, and to come after it."""
+
+    def __init__(self):
+        self.stages = []
+
+    def begin(self, stage, trials, runs, before, later=0, best=None, jobs=1):
+        self.stages.append((stage, runs, later))
+
+
+def test_runs_that_other_criteria_ask_for_are_reckoned_with_before_they_come(tmp_path):
+    confirm = {"seeds": 3, "criteria": True, "draws": 2}
+    watcher = Told()
+    run(small(6, confirm=confirm), tmp_path, watcher)
+    (search, _, later), (_, confirmed, after), (criterion, others, drawn), (_, draw, none) = watcher.stages
+    assert (search, criterion) == ("search", "criterion")
+    assert (confirmed, draw, none) == (3, 4, 0)
+    assert (after, drawn) == (others + 4, 4)
+    assert later == 3 + 4 * 3 + 4  # of the eight choosers half
 
 
 def test_neighbours_are_trained_on_the_fresh_seeds_of_the_winner(tmp_path):

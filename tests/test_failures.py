@@ -11,7 +11,7 @@ import pytest
 from irm_study.config import EnvironmentSpec, RunConfig
 from irm_study.criteria import AGGREGATES, CRITERIA, score
 from irm_study.curves import Curves
-from irm_study.failures import EXPLANATIONS, FAILURE_MODES, diagnose, landmarks
+from irm_study.failures import EXPLANATIONS, FAILURE_MODES, diagnose, has_diverged, landmarks, reversed_flip
 
 SPEC = EnvironmentSpec()
 RUN = RunConfig(epochs=100, anneal_epoch=30)
@@ -226,3 +226,40 @@ def test_train_only_looks_at_recoloured_training_images_and_at_no_other_environm
 )
 def test_aggregates_are_the_named_statistics(aggregate, expected):
     assert AGGREGATES[aggregate](np.array([0.1, 0.5, 0.6, 0.8])) == pytest.approx(expected)
+
+
+# Environments that judge
+
+
+def test_a_test_environment_that_reverses_nothing_is_extended_to_the_mirror_of_the_training_ones():
+    # By colour alone .85 at the mean flip .15 and .5 at .5: .15 at .85. By shape alone .75 everywhere.
+    spec = EnvironmentSpec(test_flip=0.5)
+    by_colour, by_shape = curves_of("erm_like"), curves_of("invariant")
+    by_colour.accuracy[:, [0, 1, 3]] = 0.85, 0.85, 0.5
+    by_shape.accuracy[:, [0, 1, 3]] = 0.75
+    verdict = diagnose(by_colour, spec, RUN)
+    assert verdict.mode == "erm_like"
+    assert verdict.evidence["accuracy under the reversed colour"] == pytest.approx(0.15)
+    assert diagnose(by_shape, spec, RUN).mode == "invariant"
+    assert CRITERIA["oracle_success"](by_colour, spec) == 0 < CRITERIA["oracle_success"](by_shape, spec)
+
+
+def test_a_test_environment_that_reverses_more_than_the_mirror_is_taken_as_it_is():
+    assert reversed_flip(SPEC) == 0.9
+    assert reversed_flip(EnvironmentSpec(train_flips=(0.3, 0.15), test_flip=0.8)) == 0.8
+    assert reversed_flip(EnvironmentSpec(test_flip=0.3)) == pytest.approx(0.85)
+    assert reversed_flip(EnvironmentSpec(train_flips=(0.9, 0.8), test_flip=0.1)) == 0.1
+    assert reversed_flip(EnvironmentSpec(train_flips=(0.9, 0.8), test_flip=0.4)) == pytest.approx(0.15)
+
+
+def test_only_eyes_that_may_see_the_test_environments_digits_look_at_the_held_out_ones():
+    curves = with_validation(curves_of("memorised"), 0.5)
+    curves.accuracy[:, curves.of("heldout")] = curves.accuracy[:, :2].mean(1)  # as well known as the training ones
+    assert diagnose(curves, SPEC, RUN).mode != "memorised"
+    assert diagnose(curves, EnvironmentSpec(validation_flip=0.5), RUN, "validation").mode == "memorised"
+
+
+def test_numbers_of_the_test_environment_do_not_make_a_run_diverge():
+    curves = curves_of("invariant")
+    curves.nll[:, curves.of("test")] = np.inf
+    assert diagnose(curves, SPEC, RUN, "train").mode == "invariant" and not has_diverged(curves)

@@ -292,3 +292,24 @@ def test_a_text_that_says_the_same_is_not_written_again(tmp_path):
     records.write_text(path, "two")
     assert path.read_text() == "two"
     assert [each.name for each in tmp_path.iterdir()] == ["text"]
+
+
+def test_confirmed_configurations_are_ranked_on_the_seeds_that_all_of_them_have():
+    runs = pd.DataFrame(
+        [("confirm", 0, "a", seed, 0.7) for seed in (1000, 1001)]
+        + [("confirm", 1, "b", seed, score) for seed, score in ((1000, 0.8), (1001, 0.8), (1002, 0.1), (1003, 0.1))],
+        columns=["stage", "trial", "digest", "seed", "score"],
+    )
+    table = records.confirmed(runs, study_spec())
+    assert table["digest"].tolist() == ["b", "a"]
+    assert table["value"].tolist() == pytest.approx([0.45, 0.7])  # each over all of its seeds
+
+
+def test_runs_of_a_configuration_stand_in_their_mean_their_middle_half_and_their_worst_tenth():
+    scores = [0.0, 0.1, *[0.5] * 16, 0.9, 1.0]
+    told = records.centres(scores)
+    assert told["mean"]["value"] == pytest.approx(np.mean(scores))
+    assert told["iqm"]["value"] == pytest.approx(0.5)
+    assert told["worst_decile"]["value"] == pytest.approx(0.05)
+    assert all(each["low"] <= each["value"] <= each["high"] for each in told.values())
+    assert records.centres([0.5, math.nan])["mean"]["value"] == 0.25

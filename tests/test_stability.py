@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 from scipy import stats
 
-from irm_study import stability
+from irm_study import stability, tables
 from irm_study.proof import conclude_regret, describe_proof
 from irm_study.stability_figures import STABILITY_FIGURES
 from irm_study.statistics import variance_shares
@@ -100,3 +101,26 @@ def test_a_choice_of_the_study_s_own_without_fresh_seeds_is_said_so(proven):
     table = stability.regret(proven)
     table.loc[0, "n"] = 0
     assert conclude_regret(table) == f"The study's own choice, trial {table['trial'][0]}, was not tried on fresh seeds."
+
+
+def test_neighbours_of_a_former_winner_are_not_the_new_one_s(proven):
+    digests = proven.runs["digest"].mask(proven.runs["stage"] == "neighbour", "of another")
+    other = dataclasses.replace(proven, runs=proven.runs.assign(digest=digests))
+    assert stability.neighbourhood(other).empty
+    assert "neighbourhood" not in {picture.name for picture in describe_proof(other)}
+
+
+def test_a_table_of_draws_with_a_hole_counts_as_far_as_it_is_whole(proven):
+    whole = stability.crossed(proven)
+    drawn = proven.runs["stage"] == "draws"
+    last = drawn & (proven.runs["seed"] == whole.index[-1]) & (proven.runs["initial_seed"] == whole.columns[1])
+    assert last.sum() == 1
+    holed = stability.crossed(dataclasses.replace(proven, runs=proven.runs[~last]))
+    pd.testing.assert_frame_equal(holed, whole.iloc[:-1, :-1])
+    diverged = proven.runs["test_accuracy"].mask(last)
+    counted = stability.crossed(dataclasses.replace(proven, runs=proven.runs.assign(test_accuracy=diverged)))
+    assert counted.iloc[-1, 1] == 0 and counted.shape == whole.shape
+
+
+def test_what_was_trained_to_prove_is_part_of_the_cost(proven):
+    assert tables.cost(proven)["runs"].sum() == len(proven.runs) > len(tables.runs_of(proven))

@@ -29,6 +29,7 @@ from irm_study.config import ConfigError, StudySpec, TrainSpec
 from irm_study.confirmation import fresh_seeds
 from irm_study.driver import Settings
 from irm_study.execution import Batch, ExecutionError, Workers
+from irm_study.findings import caveats
 from irm_study.locks import holder_of, locked
 from irm_study.study import confirm_study, kinds, load_study, run_study, train_runs
 from irm_study.studyfile import read_train, run_digest, study_digest, study_toml
@@ -548,6 +549,13 @@ def test_a_grid_shares_trunks_and_gives_what_it_gives_without(tmp_path):
     np.testing.assert_allclose(shared.runs[accuracies], apart.runs[accuracies], atol=0.02)
 
 
+def test_a_grid_is_done_with_its_last_point_whatever_trials_says(tmp_path):
+    spec = small(12, seeds=1, search={"ramp": ["step", "linear", "cosine"]}, study={"sampler": "grid"})
+    record, _ = run(spec, tmp_path)
+    assert spec.budget == len(record.trials) == 3
+    assert not [note for note in caveats(record, None, record.trials.assign(fresh_n=0)) if "Unfinished" in note]
+
+
 def test_the_order_of_keys_in_the_file_chooses_nothing(tmp_path):
     one, _ = run(small(3), tmp_path / "one")
     other, _ = run(small(3, search=dict(reversed(SEARCH.items()))), tmp_path / "other")
@@ -559,6 +567,9 @@ def test_a_diverged_run_is_a_row_with_score_zero_and_fails_no_trial(tmp_path):
     wild = record.runs[(record.runs["stage"] == "search") & (record.runs["learning_rate"] == 1e30)]
     assert wild["failure_mode"].tolist() == ["diverged", "diverged"]
     assert wild["score"].tolist() == [0.0, 0.0]
+    accuracies = ["train_accuracy", "train_accuracy_min", "test_accuracy", "heldout_accuracy"]
+    assert wild[accuracies].isna().all(axis=None)
+    assert all(np.isnan(curve[-1]) for curve in wild["curve_accuracy_test"])
     values = {trial.params["learning_rate"]: trial.value for trial in complete_trials(tmp_path)}
     assert values[1e30] == 0.0 < values[1e-2]
     json.loads((tmp_path / "summary.json").read_text(), parse_constant=pytest.fail)
@@ -670,6 +681,25 @@ def test_trials_may_live_in_another_storage_and_then_confirm_asks_for_it(tmp_pat
     assert not (tmp_path / "out" / "study.db").exists()
     with pytest.raises(ConfigError, match="made by another study file"):
         run(small(1, search={"hidden": [4]}), tmp_path / "other", storage=storage)
+
+
+def test_a_folder_whose_trials_live_elsewhere_tells_them_all(tmp_path):
+    spec = small(6, seeds=1, search={"ramp": ["step", "linear"]}, study={"sampler": "random"})
+    record, _ = run(spec, tmp_path / "out", storage=f"sqlite:///{tmp_path / 'elsewhere.db'}")
+    assert record.trials["digest"].nunique() < len(record.trials) == 6
+    assert_same_study(load_study(tmp_path / "out"), record)
+
+
+def test_a_second_driver_on_a_shared_file_is_refused_and_told_who_holds_the_study(tmp_path):
+    storage = f"sqlite:///{tmp_path / 'shared.db'}"
+
+    class Second(Silent):
+        def runs_finished(self, rows):
+            with pytest.raises(ConfigError, match=f"another process works on study 'small' .process {os.getpid()} on "):
+                run(small(2), tmp_path / "two", storage=storage)
+
+    record, _ = run(small(2), tmp_path / "one", Second(), storage=storage)
+    assert len(record.trials) == 2
 
 
 @pytest.mark.parametrize("url", ["nothing://x", "sqlite:////no/such/folder/x.db", "not a url"])

@@ -9,6 +9,7 @@ import os
 import shutil
 import sqlite3
 import sys
+import time
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -231,3 +232,55 @@ def test_parts_refuse_links_for_whoever_reads_them(crafted, tmp_path):
     part.symlink_to(tmp_path / "elsewhere.parquet")
     with pytest.raises(ConfigError, match="not a plain file"):
         records.read_parts(crafted, small().environments)
+
+
+@pytest.mark.parametrize("planted", [".runs.csv.partial", "figures", "trials.csv"])
+def test_a_page_judged_anew_is_written_through_no_link(irm, crafted, tmp_path, planted):
+    judged, outside = crafted / "judged-by-train_only-mean", tmp_path / "outside"
+    judged.mkdir()
+    if planted == "figures":
+        outside.mkdir()
+    else:
+        outside.write_text("not theirs")
+    (judged / planted).symlink_to(outside)
+    status, said = irm("report", crafted, "--criterion", "train_only")
+    assert status == 2 and "is a link" in said
+    assert not list(outside.iterdir()) if planted == "figures" else outside.read_text() == "not theirs"
+
+
+def test_a_planted_partial_file_is_replaced_and_not_followed(tmp_path):
+    outside = tmp_path / "outside"
+    outside.write_text("not theirs")
+    (tmp_path / ".runs.csv.partial").symlink_to(outside)
+    records.write_text(tmp_path / "runs.csv", "ours")
+    assert (outside.read_text(), (tmp_path / "runs.csv").read_text()) == ("not theirs", "ours")
+
+
+def test_what_lies_in_place_of_a_page_is_neither_read_whole_nor_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.html")
+    with (tmp_path / "sparse.html").open("wb") as file:
+        file.truncate(2**40)
+    for name in ("pipe.html", "sparse.html"):
+        records.write_text(tmp_path / name, "ours")
+        assert (tmp_path / name).read_text() == "ours"
+
+
+def test_cells_that_take_long_to_compute_are_left_after_a_while(crafted, monkeypatch):
+    monkeypatch.setattr(untrusted, "MAX_SECONDS", 0.5)
+    with contextlib.closing(sqlite3.connect(crafted / "study.db")) as database:
+        database.executescript(
+            "DROP TABLE trials; DROP TABLE trial_user_attributes;"
+            + ENDLESS.replace("""'"1"' AS value_json""", "hex(zeroblob(40)) || hex(zeroblob(400000)) AS value_json")
+        )
+    began = time.monotonic()
+    assert untrusted.read_trials(crafted / "study.db", "small") is None
+    assert time.monotonic() - began < 60
+
+
+def test_trials_that_a_folder_tells_are_believed_as_far_as_they_are_trials(tmp_path):
+    for text in ("trial,digest,state\n0,aa,odd\n", "trial,digest\n0,aa\n", "trial,digest,state\nx,aa,complete\n",
+                 f"trial,digest,state\n0,{'a' * 1000},complete\n", "\0"):  # fmt: skip
+        (tmp_path / "trials.csv").write_text(text)
+        assert untrusted.read_told_trials(tmp_path / "trials.csv") == []
+    (tmp_path / "trials.csv").write_text("trial,digest,state,value\n0,aa,complete,0.5\n")
+    assert untrusted.read_told_trials(tmp_path / "trials.csv") == [(0, "aa", "complete")]
