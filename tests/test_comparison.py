@@ -16,7 +16,6 @@ from scipy import stats
 from irm_study import comparison, comparison_report, page, records
 from irm_study.comparison_figures import COMPARISON_FIGURES
 from irm_study.config import ConfigError, EnvironmentSpec, RunConfig, TrainSpec
-from irm_study.study import load_study
 from irm_study.studyfile import run_digest, train_toml
 from tests.synthetic import KINDS as STUDIES
 from tests.synthetic import stored, study_record, study_spec
@@ -83,10 +82,9 @@ def test_trials_of_one_study_are_named_behind_a_colon(tmp_path):
 
 
 def test_a_trial_that_another_criterion_chose_stands_with_its_fresh_seeds(tmp_path):
-    record = stored(STUDIES["proven"](tmp_path / "a"))
-    runs = load_study(record).runs
-    trial = int(runs.loc[runs["stage"] == "criterion", "trial"].iloc[0])
-    [side, _] = comparison.load_sides([f"{record}:{trial}", study(tmp_path, "b", trials=1)])
+    record = STUDIES["proven"](tmp_path)
+    trial = int(record.runs.loc[record.runs["stage"] == "criterion", "trial"].iloc[0])
+    side = comparison._of_study(record, trial, f"a:{trial}")
     assert side.stage == "confirm" and set(side.runs["seed"]) == set(range(1000, 1008))
 
 
