@@ -223,6 +223,7 @@ def repeated_digits() -> Digits:
 
 
 def matrix_product(device: str, kind: torch.dtype) -> Callable[[], Tensor]:
+    """A product of two square matrices of PRODUCT rows, to be timed."""
     generator = torch.Generator().manual_seed(0)
     left, right = (torch.randn(PRODUCT, PRODUCT, generator=generator).to(device, kind) for _ in range(2))
     out = torch.empty_like(left)
@@ -280,6 +281,7 @@ def begin_peak(device: str) -> int:
 
 
 def peak(device: str) -> int:
+    """Most bytes that this process has held so far, of the device's memory."""
     if torch.device(device).type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     with contextlib.suppress(OSError):

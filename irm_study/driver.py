@@ -358,6 +358,7 @@ def parts_of(wanted: Sequence[Wanted], jobs: int) -> list[Sequence[Wanted]]:
 
 
 def batch_of(spec: StudySpec | TrainSpec, settings: Settings, stage: str, wanted: Sequence[Wanted]) -> Batch:
+    """The runs as one batch for a worker, with what its rows will need as its tag."""
     return Batch(
         configs=tuple(run.config for run in wanted),
         seeds=tuple(run.seed for run in wanted),
@@ -371,6 +372,7 @@ def batch_of(spec: StudySpec | TrainSpec, settings: Settings, stage: str, wanted
 
 
 def rows_of(batch: Batch, curves: Sequence[Curves]) -> list[dict[str, Any]]:
+    """Of a batch that is trained, the rows of the table of runs."""
     stage, wanted = batch.tag
     return [
         records.run_row(stage, run.trial, run.seed, run.digest, run.config, each, batch.device)

@@ -99,6 +99,10 @@ class Workers:
             self.executor.shutdown(wait=exception[0] is None, kill_workers=True)
 
     def submit(self, batch: Batch, attempt: int = 1) -> None:
+        """Have a batch trained; a scheduler that went away is waited for. attempt: of ATTEMPTS, which one it is.
+
+        Raises ConfigError where nothing can be opened, ExecutionError where a scheduler stays away.
+        """
         here = self.jobs == 1 and self.scheduler is None
         threads = None if here else 1
         if self.executor is None:
@@ -222,6 +226,7 @@ def split(items: Sequence[Any], parts: int) -> list[Sequence[Any]]:
 
 
 def check_device(device: str) -> None:
+    """Raise ConfigError where torch cannot use a device."""
     import torch
 
     try:
@@ -262,6 +267,7 @@ def default_jobs(device: str) -> int:
 
 
 def available_cores() -> int:
+    """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -275,6 +281,7 @@ def processor() -> str:
 
 
 def local_processes(jobs: int, device: str = "cpu") -> Executor:
+    """So many processes of one thread each; of `cuda` each with a GPU of its own."""
     return get_reusable_executor(
         max_workers=jobs,
         timeout=600,

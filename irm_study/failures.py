@@ -199,6 +199,7 @@ def diagnose(curves: Curves, environments: EnvironmentSpec, run: RunConfig, eyes
 
 
 def see(curves: Curves, environments: EnvironmentSpec, eyes: str) -> Seen:
+    """A run as a pair of EYES sees it."""
     train = curves.train
     accuracy = curves.accuracy[:, train]
     spread, one_class, nll = _sameness(curves)

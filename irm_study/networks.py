@@ -61,6 +61,7 @@ class Network(Protocol):
 
 
 def network_for(config: RunConfig, environments: Environments) -> Network:
+    """The fast network where its shortcuts are exact for the configuration, else torch's own derivatives."""
     sortable = (
         config.model == "mlp"
         and config.batch_size is None
@@ -153,6 +154,7 @@ class Layout:
         return views
 
     def flatten(self, runs: Sequence[dict[str, np.ndarray]], device: torch.device) -> Tensor:
+        """Each run's parameters by name → (runs, size)."""
         flat = [np.concatenate([run[name].reshape(-1) for name in self.shapes]) for run in runs]
         return torch.from_numpy(np.stack(flat)).to(device)
 

@@ -66,6 +66,7 @@ class Parts:
 
 
 def write(folder: Path, table: pa.Table, name: str) -> Path:
+    """Write a table as one part, whole or not at all; returns its path. Raises OSError where there is no room."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}-{uuid.uuid4().hex}.parquet"
     partial = path.with_suffix(".partial")

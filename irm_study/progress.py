@@ -190,6 +190,7 @@ class Work:
         """Workers that train at once, and the seconds of theirs that the finished runs took."""
 
     def begin(self, stage: str, before: Sequence[Mapping[str, Any]], jobs: int = 1) -> None:
+        """before: the stage's runs that are done already. jobs: workers that train at once."""
         self.stage, self.jobs = stage, jobs
         self.known[stage] = [_length(row) for row in before] or self.known.get(stage, [])
         if len(self.marks) == 1:
@@ -197,6 +198,7 @@ class Work:
             self.marks = [(self.began, 0)]
 
     def finished(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """rows: of the table of runs, judged."""
         now = self.clock()
         if len(self.marks) == 1:
             # Workers that start, and digits that are read, are no measure of what follows.

@@ -14,6 +14,7 @@ from irm_study.records import StudyRecord
 
 
 def describe_proof(record: StudyRecord) -> list[Picture]:
+    """The pictures that a study has the runs for, as `findings.describe` has those of every study."""
     stable, fail, believe = SECTIONS
     near, crossed = stability.neighbourhood(record), stability.crossed(record)
     seen, regrets = stability.agreement(record), stability.regret(record)

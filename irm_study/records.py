@@ -381,6 +381,7 @@ def write_tables(record: StudyRecord) -> None:
 
 
 def write_runs_csv(folder: Path, runs: pd.DataFrame) -> None:
+    """runs: as `StudyRecord.runs`; its curves are left out."""
     lists = [name for name in runs.columns if name.startswith("curve_")]
     write_text(folder / "runs.csv", runs.drop(columns=lists).to_csv(index=False, lineterminator="\n"))
 

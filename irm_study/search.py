@@ -346,6 +346,7 @@ def open_search(spec: StudySpec, folder: Path, storage: str | None) -> Search:
 
 @contextlib.contextmanager
 def storage_answers(where: str) -> Iterator[None]:
+    """Raise StorageLost where the storage does not answer within."""
     try:
         yield
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:

@@ -127,6 +127,7 @@ def train_runs(
 
 
 def workers_of(settings: Settings) -> Workers:
+    """Where the settings have batches trained."""
     return Workers(settings.jobs, settings.device, settings.scheduler)
 
 

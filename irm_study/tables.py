@@ -92,6 +92,7 @@ def runs_of(record: StudyRecord) -> pd.DataFrame:
 
 
 def trials_of(record: StudyRecord) -> pd.DataFrame:
+    """`StudyRecord.trials` in order; the columns are there even when there are no rows."""
     if len(record.trials):
         return record.trials.sort_values("trial")
     return pd.DataFrame(columns=["trial", "digest", "state", "value", *record.spec.search])
@@ -384,6 +385,7 @@ def _wilson(count: int, n: int) -> tuple[float, float, float]:
 
 
 def share_of(count: int, n: int) -> dict[str, float]:
+    """share (a fraction; NaN of none), low, high (Wilson)."""
     return dict(zip(("share", "low", "high"), _wilson(count, n), strict=True))
 
 
@@ -393,6 +395,9 @@ def _commonest(modes: pd.Series) -> str:
 
 
 def accuracy_curves(run: dict[str, Any]) -> dict[str, Any]:
+    """Of a row of the table of runs: epoch, train (mean over training environments) and test, each (checkpoints,), NaN
+    where a number is not finite; anneal_epoch.
+    """
     names = [
         key
         for key, value in run.items()

@@ -179,6 +179,7 @@ class Trainer:
         return next(position for position, runs in enumerate(branches) if run in runs)
 
     def start(self, runs: list[int]) -> Lanes:
+        """Lanes of these runs (places in `seeds`), all at epoch 0 with their first parameters."""
         network = network_for(self.config, self.data)
         initial = [self.configs[run].initial_seed for run in runs]
         parameters = network.initial(
