@@ -494,6 +494,22 @@ def test_ctrl_c_that_python_dropped_interrupts_once_more(irm, tiny, no_page, mon
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # the process would end now
 
 
+def test_a_second_ctrl_c_does_not_cut_short_what_the_first_has_closed(irm, tiny, no_page, monkeypatch):
+    closed = []
+
+    def training(*arguments):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            signal.raise_signal(signal.SIGINT)
+            closed.append(True)
+
+    monkeypatch.setattr("irm_study.training.train", training)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    assert irm("run", tiny, "--quiet")[0] == 130
+    assert closed == [True]
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_ctrl_c_ends_a_long_training_in_the_midst_of_it(tmp_path, jobs):
     path = tmp_path / "long.toml"

@@ -193,9 +193,14 @@ def test_an_environment_that_is_not_there_is_not_a_number():
     assert math.isnan(records.judge(RUN, without, EnvironmentSpec(), "oracle_min")["validation_accuracy"])
 
 
-def test_a_run_that_is_not_finite_has_the_worst_score():
-    judged = records.judge(RUN, curves(nll=np.nan), ENVIRONMENTS, "oracle_min")
+@pytest.mark.parametrize("nll", [np.nan, 1e6])
+def test_a_run_that_diverged_has_the_worst_score_and_no_accuracy(nll):
+    judged = records.judge(RUN, curves(nll=nll), ENVIRONMENTS, "oracle_min")
     assert (judged["failure_mode"], judged["score"]) == ("diverged", 0.0)
+    names = ["train_accuracy", "train_accuracy_min", "test_accuracy", "heldout_accuracy", "validation_accuracy"]
+    assert all(math.isnan(judged[name]) for name in names)
+    told = records.over_seeds(pd.DataFrame([judged, judged | {"test_accuracy": 0.6, "score": 0.5}]))
+    assert told["test_accuracy"] == pytest.approx(0.3)
 
 
 # Summaries
