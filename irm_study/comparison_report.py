@@ -187,7 +187,7 @@ def describe(sides: Sequence[Side]) -> list[Picture]:
             "performance_profile", "Performance profile", SECTION,
             "How many of a configuration's runs beat each test accuracy; the band is a 95% interval of the first, at "
             "one threshold at a time. A steep line is a stable configuration.",
-            conclude_profiles(profiles), (profiles, zones),
+            conclude_profiles(profiles, zones.target_test), (profiles, zones),
         ),
         Picture(
             "differences", "Differences, pair by pair", SECTION,
@@ -257,10 +257,11 @@ def conclude_endings(modes: pd.DataFrame) -> str:
     return f"The commonest ending: {', '.join(parts)}."
 
 
-def conclude_profiles(profiles: pd.DataFrame) -> str:
-    at = profiles[(profiles["threshold"] - 0.6).abs() < 1e-9]
+def conclude_profiles(profiles: pd.DataFrame, threshold: float) -> str:
+    nearest = profiles["threshold"].unique()[abs(profiles["threshold"].unique() - threshold).argmin()]
+    at = profiles[profiles["threshold"] == nearest]
     each = ", ".join(f"{row.configuration} {percent(row.share)}" for row in at.itertuples())
-    return f"Runs above 60% in test: {each}."
+    return f"Runs above {percent(nearest)} in test: {each}."
 
 
 def conclude_curves(bands: pd.DataFrame) -> str:
