@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -53,6 +54,7 @@ def open_cluster(address: str, patience: float = 0.0) -> Cluster:
     """
     try:
         from distributed import Client
+        from distributed.comm import get_address_host_port
     except ImportError:
         raise ConfigError('--scheduler needs Dask: pip install "irm-study[cluster]"') from None
 
@@ -68,6 +70,8 @@ def open_cluster(address: str, patience: float = 0.0) -> Cluster:
     until = time.monotonic() + patience
     while True:
         try:
+            # A client that fails to begin leaves a thread behind: none is begun where nobody listens.
+            socket.create_connection(get_address_host_port(address), timeout=CONNECT).close()
             return Cluster(Connection(address, timeout=CONNECT, set_as_default=False))
         except (OSError, ValueError, TypeError, RuntimeError) as error:
             if time.monotonic() >= until or not isinstance(error, OSError):

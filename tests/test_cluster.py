@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 
 import dask
 import distributed
@@ -68,8 +69,10 @@ def test_what_a_worker_cannot_use_is_told_before_any_work(cluster):
 def test_a_scheduler_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setattr("irm_study.cluster.CONNECT", 0.5)
     address = f"tcp://127.0.0.1:{free_port()}"
+    before = threading.active_count()
     with pytest.raises(ConfigError, match=f"--scheduler {address}: cannot be reached"):
         open_cluster(address)
+    assert threading.active_count() <= before  # of ten minutes of waiting nothing is left behind
     with pytest.raises(ConfigError, match="--scheduler nonsense: cannot be reached"):
         open_cluster("nonsense")
 
