@@ -146,7 +146,7 @@ class Driver:
         before = [row for row in self.scored.values() if row["stage"] == "search"]
         best = search.best_value
         spared = sum((digest, seed) not in self.scored for digest in search.pruned_digests for seed in seeds)
-        runs, later, jobs = self.spec.budget * len(seeds) - spared, self._later("search"), self.settings.jobs
+        runs, later = self.spec.budget * len(seeds) - spared, self._later("search")
         self.watcher.begin("search", self.spec.budget, runs, before, later, best, jobs)
         self._train_lost(workers)
         asked: list[Asked] = []

@@ -254,11 +254,13 @@ def _write_best(record: StudyRecord) -> None:
     )  # fmt: skip
     several = "" if len(confirmed) == 1 else f"It is the best of {len(confirmed)} there, which flatters it a little.\n"
     fresh = record.runs.loc[(record.runs["digest"] == best["digest"]) & (record.runs["stage"] == "confirm"), "seed"]
+    # Fresh seeds leave out those that the search names; then they are not one row.
+    own = f" --seeds {len(fresh)} --first-seed {fresh.min()}" if fresh.max() - fresh.min() < len(fresh) else ""
     comment = (
         f"The winner of a study, confirmed on {best['seeds']} seeds that its search never saw: in the target zone in "
         f"{best['successes']} of them,\n95% interval of the rate {best['low']:.3f} to {best['high']:.3f} (Wilson).\n"
-        f"{several}Train it anew on the same seeds with: irm-study train "
-        f"{shlex.quote(str(record.folder / 'best.toml'))} --seeds {best['seeds']} --first-seed {fresh.min()}"
+        f"{several}Train it{' anew on the same seeds' if own else ''} with: irm-study train "
+        f"{shlex.quote(str(record.folder / 'best.toml'))}{own}"
     )
     records.write_text(record.folder / "best.toml", train_toml(spec, comment))
 

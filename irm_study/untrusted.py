@@ -21,9 +21,7 @@ MAX_CELL_BYTES = 1_000_000
 MAX_DIGEST = 100
 """Characters; a digest has 16."""
 MAX_SECONDS = 20.0
-"""For all trials of a storage; a million take six."""
-
-
+"""For all trials of a storage."""
 STATES = ("complete", "pruned", "running")
 
 

@@ -234,6 +234,12 @@ def test_the_winner_s_file_trains_as_it_is_and_is_the_confirmed_configuration(fi
     assert runs["test_accuracy"].tolist() == pytest.approx(before["test_accuracy"].tolist())
 
 
+def test_fresh_seeds_that_are_not_one_row_are_not_promised_by_a_command(tmp_path):
+    record, _ = run(small(1, seeds=[1001]), tmp_path)
+    assert record.runs.query("stage == 'confirm'")["seed"].tolist() == [1000, 1002]
+    assert "--first-seed" not in (tmp_path / "best.toml").read_text()
+
+
 def test_trials_carry_summaries_of_their_seeds_for_any_optuna_tool(finished):
     folder, _ = finished
     runs = pd.read_csv(folder / "runs.csv")
