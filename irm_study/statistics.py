@@ -5,19 +5,20 @@ from a generator that the caller passes. Values must be finite: a run that diver
 finite score or is counted as a failure before it comes here, so a NaN is a mistake and raises
 ValueError with the argument's name. NaN is returned in three places only, each said below: the rate
 of no runs, an interval from one value, and shares of no variance. Intervals are two-sided, each end
-leaving out half of `1 - confidence`.
+leaving out half of `1 - confidence`. scipy.stats takes a second to import, so the tests that need it
+import it themselves, and a study is read and summed up without it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special
 
-Statistic = Callable[..., np.ndarray]
+Statistic = Callable[..., Any]
 """Called as statistic(values, axis=-1): reduces the last axis. np.mean, np.median, iqm, worst_decile."""
 
 BOSCHLOO_CELLS = 100_000
@@ -71,8 +72,12 @@ def success_rate(successes: int, n: int, confidence: float = 0.95) -> Estimate:
     _check_confidence(confidence)
     if n == 0:
         return Estimate(np.nan, Interval(0.0, 1.0))
-    interval = stats.binomtest(int(successes), int(n)).proportion_ci(confidence, method="wilson")
-    return Estimate(float(successes / n), Interval(float(interval.low), float(interval.high)))
+    rate = successes / n
+    z = special.ndtri(0.5 + 0.5 * confidence)
+    centre = (2 * n * rate + z**2) / (2 * (n + z**2))
+    half = z / (2 * (n + z**2)) * np.sqrt(4 * n * rate * (1 - rate) + z**2)
+    low, high = 0.0 if successes == 0 else centre - half, 1.0 if successes == n else centre + half
+    return Estimate(float(rate), Interval(float(low), float(high)))
 
 
 def iqm(values: ArrayLike, axis: int = -1) -> float | np.ndarray:
@@ -81,7 +86,11 @@ def iqm(values: ArrayLike, axis: int = -1) -> float | np.ndarray:
     values: (..., runs). Returns (...). Less noisy than the median, and one ruined run does not move
     it. Source: Agarwal et al. 2021, "Deep RL at the edge of the statistical precipice".
     """
-    return stats.trim_mean(_finite(values, "values"), 0.25, axis=axis)[()]
+    values = np.moveaxis(_finite(values, "values"), axis, -1)
+    count = values.shape[-1]
+    cut = count // 4
+    mean: float | np.ndarray = np.partition(values, (cut, count - cut - 1))[..., cut : count - cut].mean(axis=-1)[()]
+    return mean
 
 
 def worst_decile(values: ArrayLike, axis: int = -1) -> float | np.ndarray:
@@ -91,7 +100,8 @@ def worst_decile(values: ArrayLike, axis: int = -1) -> float | np.ndarray:
     """
     values = np.moveaxis(_finite(values, "values"), axis, -1)
     count = max(1, values.shape[-1] // 10)
-    return np.partition(values, count - 1)[..., :count].mean(axis=-1)[()]
+    mean: float | np.ndarray = np.partition(values, count - 1)[..., :count].mean(axis=-1)[()]
+    return mean
 
 
 def bootstrap_interval(
@@ -121,7 +131,7 @@ def bootstrap_interval(
         same = float(statistic(values, axis=-1))
         return Interval(same, same)
     resampled = statistic(values[rng.integers(n, size=(resamples, n))], axis=-1)
-    tail = stats.norm.cdf(stats.t.ppf((1 - confidence) / 2, n - 1) * np.sqrt(n / (n - 1)))
+    tail = special.ndtr(special.stdtrit(n - 1, (1 - confidence) / 2) * np.sqrt(n / (n - 1)))
     low, high = np.quantile(resampled, [tail, 1 - tail])
     return Interval(float(low), float(high))
 
@@ -164,6 +174,8 @@ def compare_success(k1: int, n1: int, k2: int, n2: int, confidence: float = 0.95
         float(difference - np.hypot(rate1 - low1, high2 - rate2)),
         float(difference + np.hypot(high1 - rate1, rate2 - low2)),
     )
+    from scipy import stats
+
     table = [[k1, k2], [n1 - k1, n2 - k2]]
     test = stats.boschloo_exact if n1 * n2 <= BOSCHLOO_CELLS else stats.fisher_exact
     return Comparison(difference, interval, float(test(table).pvalue))
@@ -190,6 +202,8 @@ def compare_paired(
     interval = bootstrap_interval(differences, np.mean, rng, confidence)
     if len(differences) == 1:  # either sign is as likely; scipy refuses a single value
         return Comparison(float(differences[0]), interval, 1.0)
+    from scipy import stats
+
     test = stats.permutation_test(
         (differences,), np.mean, permutation_type="samples", n_resamples=resamples, vectorized=True, rng=rng
     )
@@ -210,7 +224,8 @@ def holm(p_values: ArrayLike) -> np.ndarray:
     order = np.argsort(p_values, kind="stable")
     adjusted = np.empty_like(p_values)
     adjusted[order] = np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1))
-    return np.minimum(adjusted, 1.0)
+    capped: np.ndarray = np.minimum(adjusted, 1.0)
+    return capped
 
 
 def variance_shares(values: ArrayLike) -> VarianceShares:

@@ -11,7 +11,10 @@ import pytest
 for name in ("FORCE_COLOR", "PY_COLORS", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "GITHUB_ACTIONS", "COLUMNS", "LINES"):
     os.environ.pop(name, None)  # what the terminal library would take for a terminal, before anything imports it
 
-from irm_study.digits import Digits, load_digits  # noqa: E402
+from irm_study.data import (  # noqa: E402
+    Digits,
+    load_digits,
+)
 
 
 @pytest.fixture(autouse=True)

@@ -13,11 +13,10 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits as nll
 
 from irm_study.config import EnvironmentSpec, RunConfig
-from irm_study.curves import PROBES, QUANTITIES
-from irm_study.digits import Digits
-from irm_study.environments import build_environments, stream
-from irm_study.models import MODELS
-from irm_study.training import probed
+from irm_study.data import Digits, build_environments, stream
+from irm_study.diagnosis import PROBES, QUANTITIES
+from irm_study.methods import MODELS
+from irm_study.training.measurement import probed
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "elu": nn.ELU, "gelu": nn.GELU, "silu": nn.SiLU}
 
@@ -25,7 +24,7 @@ ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "elu": nn.ELU, "gelu": nn.GELU,
 def train_reference(
     config: RunConfig, seed: int, digits: Digits, spec: EnvironmentSpec, epochs_recorded: list[int]
 ) -> dict[str, np.ndarray]:
-    """Each quantity as (epochs recorded, environments); the penalty weight is the caller's concern."""
+    """Each quantity as (epochs recorded, environments), each probe as (epochs recorded,); no penalty weights."""
     data = build_environments(digits, spec, [seed])
     images = {}
     for number, name in enumerate(spec.train_names):
@@ -46,6 +45,8 @@ def train_reference(
                 history[name].append(value)
         if epoch == config.epochs:
             break
+        if config.reset_optimizer and epoch == config.anneal_epoch:
+            optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
         for batch in batches(config, spec, seed, epoch, len(labels["train1"])):
             risks, penalties = [], []
             for name in spec.train_names:
@@ -92,18 +93,21 @@ def risk_and_penalty(config: RunConfig, logits: torch.Tensor, labels: torch.Tens
 
 def across(config: RunConfig, risks: torch.Tensor, penalties: list[torch.Tensor]):
     times = len(risks) if config.across == "sum" else 1
-    if config.penalty.startswith("vrex"):
-        mean = risks.mean()
-        squares = sum((risk - mean) ** 2 for risk in risks)
-        count = len(risks)
-        penalty = {
-            "vrex": squares / count,
-            "vrex_sample": squares / (count - 1),
-            "vrex_difference": sum((a - b) ** 2 for i, a in enumerate(risks) for b in risks[:i]),
-        }[config.penalty]
-    else:
-        penalty = torch.stack(penalties).mean()
-    return times * risks.mean(), times * penalty
+    return times * risks.mean(), times * ACROSS[config.penalty](risks, torch.stack(penalties))
+
+
+def squares(risks: torch.Tensor) -> torch.Tensor:
+    return sum((risk - risks.mean()) ** 2 for risk in risks)
+
+
+ACROSS = {
+    "irmv1": lambda risks, each: each.mean(),
+    "irmv1_split": lambda risks, each: each.mean(),
+    "vrex": lambda risks, each: squares(risks) / len(risks),
+    "vrex_sample": lambda risks, each: squares(risks) / (len(risks) - 1),
+    "vrex_difference": lambda risks, each: sum((a - b) ** 2 for i, a in enumerate(risks) for b in risks[:i]),
+}
+"""Every penalty once more, plainly: from the environments' risks and what `risk_and_penalty` gives for each of them."""
 
 
 def paint(data, spec: EnvironmentSpec, rows: torch.Tensor, colours: torch.Tensor) -> torch.Tensor:

@@ -15,15 +15,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from irm_study import records
-from irm_study.config import ConfirmSection, EnvironmentSpec, RunConfig, StudySpec
-from irm_study.confirmation import choices, draws, neighbours
-from irm_study.criteria import CRITERIA, criteria_for
-from irm_study.criteria import score as score_by_criterion
-from irm_study.curves import PROBES, QUANTITIES, Curves, curve_columns
-from irm_study.failures import EXPLANATIONS, FAILURE_MODES
-from irm_study.records import StudyRecord, confirmed
-from irm_study.studyfile import run_digest, study_toml
+from irm_study.config import EnvironmentSpec, RunConfig, StudySpec, run_digest, study_toml
+from irm_study.config.study import ConfirmSection
+from irm_study.diagnosis import (
+    CRITERIA,
+    EXPLANATIONS,
+    FAILURE_MODES,
+    PROBES,
+    QUANTITIES,
+    Curves,
+    criteria_for,
+    curve_columns,
+)
+from irm_study.diagnosis import score as score_by_criterion
+from irm_study.results import StudyRecord, choices, confirmed, draws, neighbours, table
 
 ENDS = {
     "invariant": (0.712, 0.665, 0.012, 0.02),
@@ -104,7 +109,7 @@ def stored(record: StudyRecord) -> Path:
     record.folder.mkdir(parents=True, exist_ok=True)
     (record.folder / "study.toml").write_text(study_toml(record.spec))
     rows = record.runs.drop(columns="study").to_dict("records")
-    records.write_part(record.folder, rows, record.spec.environments)
+    table.write_part(record.folder, rows, record.spec.environments)
     return record.folder
 
 
@@ -240,11 +245,10 @@ def _one_ramp(folder: Path) -> StudyRecord:
 
 
 def _hostile(folder: Path) -> StudyRecord:
-    """Names and values that a page must print and not obey."""
-    spec = study_spec(
-        name="<script>alert('x')</script> & \"Ünï\" 色付き $\\frac{1}{2}$",
-        search=SEARCH | {"ramp": ["</script><script>alert(1)</script>", "色$^2$", 'it\'s "quoted" & long ' * 3]},
-    )
+    """Names and values that a page must print and not obey; ramps may be named so by a plugin."""
+    ramps = ("</script><script>alert(1)</script>", "色$^2$", 'it\'s "quoted" & long ' * 3)
+    spec = study_spec(name="<script>alert('x')</script> & \"Ünï\" 色付き $\\frac{1}{2}$")
+    spec = spec.model_copy(update={"search": spec.search | {"ramp": ramps}})
     record = study_record(folder, spec=spec)
     record.runs["evidence"] = "</script><img src=x onerror=alert(2)> " + record.runs["evidence"]
     record.provenance["hardware"] = "<b>bold</b> \u2028 cores"
@@ -274,7 +278,7 @@ def _proven(folder: Path) -> StudyRecord:
     random = np.random.default_rng(7)
     winner = confirmed(record.runs, record.spec).iloc[0]
     row = record.runs[record.runs["digest"] == winner["digest"]].head(1).to_dict("records")[0]
-    config = records.config_of(row)
+    config = table.config_of(row)
     parameters = {key: row[key] for key in record.spec.search}
     rows, fresh = [], range(1000, 1008)
     for near in neighbours(record.spec, config):

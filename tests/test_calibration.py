@@ -6,12 +6,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from irm_study.calibration import agreement, calibrate, confusion
-from irm_study.config import ConfigError
-from irm_study.driver import Settings
+from irm_study.config import read_calibration
+from irm_study.errors import ConfigError
 from irm_study.progress import Display
-from irm_study.study import kinds
-from irm_study.studyfile import read_calibration
+from irm_study.report.calibration import agreement, confusion, write_confusion
+from irm_study.study import Settings, calibrate
 
 FILE = """
 name = "two ways"
@@ -43,21 +42,22 @@ def file(tmp_path):
 
 
 def test_runs_made_to_fail_are_trained_once_and_told_apart(file, tmp_path):
-    _, ways = read_calibration(file, kinds())
+    _, ways = read_calibration(file)
     assert ways["learning rate too high"][1].run.learning_rate == 1000.0
     assert ways["learning rate too high"][1].run.hidden == 8
     runs = calibrate(ways, [0, 1], tmp_path / "out", Settings(), quietly)
+    write_confusion(tmp_path / "out", runs)
     assert len(runs) == 4
     assert set(runs.loc[runs["way"] == "learning rate too high", "failure_mode"]) == {"diverged"}
     told = pd.read_csv(tmp_path / "out" / "confusion.csv")
     pd.testing.assert_frame_equal(told, confusion(runs))
-    assert told.loc[told["eyes"] == "test", "runs"].sum() == 4
+    assert told.loc[told["evidence_source"] == "test", "runs"].sum() == 4
     assert (tmp_path / "out" / "confusion.svg").read_text().count("weight too low") == 1
     before = runs.drop(columns=[name for name in runs if name.startswith("curve_")])
     again = calibrate(ways, [0, 1], tmp_path / "out", Settings(), quietly)
     pd.testing.assert_frame_equal(again[before.columns], before)  # seconds too: nothing was trained anew
     file.write_text(FILE.replace("hidden = 8", "hidden = 9"))
-    _, changed = read_calibration(file, kinds())
+    _, changed = read_calibration(file)
     runs = calibrate(changed, [0], tmp_path / "out", Settings(), quietly)
     assert runs["hidden"].tolist() == [9, 9]
 
@@ -88,12 +88,12 @@ def test_the_share_of_right_verdicts_counts_runs_and_has_wilsons_interval():
 def test_a_way_that_is_wrong_is_named(file, old, new, message):
     file.write_text(FILE.replace(old, new))
     with pytest.raises(ConfigError, match="ways") as caught:
-        read_calibration(file, kinds())
+        read_calibration(file)
     assert message in str(caught.value)
 
 
 def test_each_way_is_watched_by_its_name_and_its_time_is_told_by_its_own_runs(file, tmp_path, capsys):
-    _, ways = read_calibration(file, kinds())
+    _, ways = read_calibration(file)
     displays = []
 
     def watch(way: str) -> Display:
@@ -105,4 +105,4 @@ def test_each_way_is_watched_by_its_name_and_its_time_is_told_by_its_own_runs(fi
     assert "way 1 of 2, weight too low: 3 runs" in said
     assert "way 2 of 2, learning rate too high: 3 of 3 runs; diverged 3; took" in said
     own = runs.groupby("way", sort=False)["epochs_trained"].sum()
-    assert [display.work.marks[-1][1] for display in displays] == own.tolist()
+    assert [display.remaining.marks[-1][1] for display in displays] == own.tolist()

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import filelock
 import pandas as pd
 import psutil
 import pytest
@@ -19,7 +20,12 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from irm_study import cli, digits
+from irm_study import cli, data
+from irm_study.cli.app import app
+from irm_study.config import named_file
+from irm_study.report.page import first_screen
+from irm_study.report.runs import configurations
+from irm_study.results import load_study
 from tests.servers import wait_for
 from tests.test_study import few_digits, stored_rows, trained_once
 
@@ -45,11 +51,11 @@ ENTRY = "import sys; sys.argv[0] = 'irm-study'; from irm_study.cli import main; 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch, tmp_path):
     """A few embedded digits, a folder of the test's own, one job unless a test says otherwise."""
-    whole = digits.load_digits
+    whole = data.load_digits
     monkeypatch.setattr(
-        digits, "load_digits", lambda name, root=None: few_digits(name) if name == "embedded" else whole(name, root)
+        data, "load_digits", lambda name, root=None: few_digits(name) if name == "embedded" else whole(name, root)
     )
-    monkeypatch.setattr("irm_study.execution.available_cores", lambda: 1)
+    monkeypatch.setattr("irm_study.execution.machine.available_cores", lambda: 1)
     monkeypatch.chdir(tmp_path)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -154,7 +160,7 @@ def test_a_folder_of_a_shipped_study_s_name_is_not_in_its_way(irm, no_page):
     Path("quickstart").mkdir()
     status, _, err = irm("run", "--trials", 0)
     assert status == 2 and "trials" in err  # and not: quickstart is a folder
-    assert cli._study_path("quickstart").is_file()
+    assert named_file("quickstart", "run").is_file()
 
 
 def test_confirm_trains_neighbours_draws_and_other_criteria_s_choices(irm, tiny):
@@ -182,6 +188,43 @@ def test_report_judges_a_study_anew_in_a_folder_of_its_own(irm, tiny, no_page):
     assert status == 2 and "unknown criterion 'loss' for this study; one of: oracle_min" in err
 
 
+def test_report_after_a_kill_writes_the_winner_s_file(irm, tiny, no_page):
+    """Killed after the last fresh seed was written, before anything was derived from it."""
+    irm("run", tiny, "--quiet")
+    winner = Path("reports/tiny/best.toml").read_bytes()
+    for name in ("best.toml", "summary.json", "runs.csv", "trials.csv", "report.html"):
+        Path("reports/tiny", name).unlink()
+    assert irm("report", "reports/tiny")[0] == 0
+    assert Path("reports/tiny/best.toml").read_bytes() == winner
+
+
+def test_report_writes_no_winner_s_file_while_the_confirmation_is_not_whole(irm, tiny, no_page):
+    irm("run", tiny, "--quiet")
+    Path("reports/tiny/best.toml").unlink()
+    stored = Path("reports/tiny/study.toml")
+    assert "[confirm]\ntop = 1\nseeds = 2\n" in stored.read_text()
+    stored.write_text(stored.read_text().replace("top = 1\nseeds = 2\n", "top = 1\nseeds = 3\n"))
+    assert irm("report", "reports/tiny")[0] == 0
+    assert not Path("reports/tiny/best.toml").exists()
+
+
+def test_report_while_a_driver_works_on_the_study_shows_it_and_leaves_its_files_alone(irm, tiny, tmp_path):
+    irm("run", tiny, "--quiet")
+    before = contents(tmp_path / "reports" / "tiny")
+    holder = filelock.FileLock("reports/tiny/.lock")
+    with holder.acquire():
+        status, out, err = irm("report", "reports/tiny")
+        assert status == 0
+        assert out.rstrip().endswith("page: reports/tiny/while-running/report.html")
+        assert "works on this study; as it is now, it is shown in reports/tiny/while-running" in err
+        assert irm("report", "reports/tiny", "--out", "elsewhere")[0] == 0
+        assert irm("report", "reports/tiny", "--aggregate", "worst_seed")[0] == 0
+    after = contents(tmp_path / "reports" / "tiny")
+    ours = ("/while-running/", "/judged-by-", "/study.db-")  # and what SQLite keeps while somebody reads
+    assert {path: data for path, data in after.items() if not any(part in path for part in ours)} == before
+    assert Path("elsewhere/report.html").read_bytes() == Path("reports/tiny/while-running/report.html").read_bytes()
+
+
 def test_calibrate_tells_how_many_runs_are_called_what_they_were_made_for(irm):
     Path("ways.toml").write_text(
         'name = "ways"\n' + ONE + '[ways.fast]\nmode = "diverged"\nrun = { learning_rate = 1000.0 }\n'
@@ -198,6 +241,51 @@ def test_status_tells_how_far_a_study_is(irm, tiny, no_page):
     status, out, _ = irm("status", "reports/tiny")
     assert status == 0
     assert "study tiny: 2 of 2 trials, 6 runs; no process works on it" in out
+
+
+def test_more_trials_than_asked_for_are_not_told_as_six_of_three(irm, tiny, tmp_path, no_page):
+    irm("run", tiny, "--trials", 3, "--quiet")
+    status, out, err = irm("run", tiny, "--trials", 2)
+    assert status == 0
+    assert "nothing was left to train\n3 trials are finished already: study.trials = 2 asks for no more" in out
+    assert "2 of 2" not in out + err
+    told = json.loads(irm("run", tiny, "--trials", 2, "--json", "--quiet")[1])
+    assert (told["trials"], told["budget"], told["trained"]) == (3, 3, 0)
+    assert "study tiny: 3 of 3 trials" in irm("status", "reports/tiny")[1]
+    told = json.loads(irm("status", "reports/tiny", "--json")[1])
+    assert (told["trials"], told["budget"]) == (3, 3)
+    assert "3 of 3 trials" in load_study("reports/tiny")._repr_html_()
+    screen = first_screen(load_study("reports/tiny"), configurations(load_study("reports/tiny")))
+    assert (screen["complete"], screen["planned"]) == (3, 3)
+    assert not [note for note in screen["caveats"] if "Unfinished" in note]
+
+
+def test_confirm_says_when_nothing_is_left_to_train(irm, tiny, no_page):
+    irm("run", tiny, "--quiet")
+    winner = json.loads(Path("reports/tiny/summary.json").read_text())["confirmed"][0]["trial"]
+    status, out, _ = irm("confirm", "reports/tiny", "--seeds", 1, "--quiet")
+    assert status == 0
+    assert f"nothing was left to train: of the 1 fresh seeds asked for, trial {winner} has 2 already" in out
+    assert json.loads(irm("confirm", "reports/tiny", "--seeds", 1, "--json")[1])["trained"] == 0
+    status, out, _ = irm("confirm", "reports/tiny", "--seeds", 3, "--quiet")
+    assert "nothing was left" not in out
+    assert "nothing was left to train" in irm("run", tiny, "--quiet")[1]
+
+
+def test_keys_of_a_file_are_left_out_and_train_takes_settings_too(irm, tiny):
+    Path("one.toml").write_text(ONE)
+    assert (
+        irm("train", "one.toml", "--set", "run.hidden=5", "--unset", "run.anneal_epoch", "--set", "run.epochs=101")[0]
+        == 0
+    )
+    runs = pd.read_csv("reports/one/runs.csv")
+    assert (runs["hidden"].tolist(), runs["anneal_epoch"].tolist(), runs["epochs"].tolist()) == ([5], [100], [101])
+    again = irm("train", "one.toml", "--set", "run.hidden=5", "--unset", "run.anneal_epoch", "--set", "run.epochs=101")
+    assert "nothing was left to train" in again[1]
+    status, _, err = irm("run", tiny, "--unset", "run.hiden")
+    assert status == 2 and "--unset 'run.hiden': tiny.toml does not set it; run has: hidden, epochs" in err.replace(
+        f"{tiny.parent}/", ""
+    )
 
 
 def test_a_page_older_than_its_tables_is_made_again(irm, tiny, monkeypatch):
@@ -291,12 +379,12 @@ def test_help_and_version_import_nothing_heavy():
         assert told.stdout.splitlines()[-1].strip() == "loaded:"
 
 
-COMMANDS = typer.main.get_command(cli.app).commands
+COMMANDS = typer.main.get_command(app).commands
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_says_every_word_that_was_written(command):
-    shown = CliRunner().invoke(cli.app, [command, "--help"], env={"COLUMNS": "400", "TERMINAL_WIDTH": "400"}).output
+    shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "400", "TERMINAL_WIDTH": "400"}).output
     shown = " ".join(re.sub(r"[│╭╰╮╯─]", " ", shown).split())
     parts = [COMMANDS[command].help, *(parameter.help for parameter in COMMANDS[command].params)]
     for text in filter(None, parts):
@@ -333,6 +421,22 @@ def mistakes() -> dict[str, tuple[list[str], list[str]]]:
         "a binary file": (["train", "binary.toml"], ["binary.toml: not a text file"]),
         "an unknown key": (["run", "wrong.toml"], ["wrong.toml: run.hiden: unknown key", "hidden"]),
         "a search to train": (["train", "tiny.toml"], ["tiny.toml: search: 'train' takes one configuration"]),
+        "one configuration to search": (
+            ["run", "one.toml", "--set", "name=one"],
+            ["no [search], so its 12 trials would be one", "irm-study train one.toml"],
+        ),
+        "a shipped configuration to search": (["run", "erm"], ["erm.toml: there is no [search]", "irm-study train "]),
+        "a search of one value": (
+            ["run", "tiny.toml", "--set", "search={ hidden = [4], learning_rate = { low = 0.1, high = 0.1 } }"],
+            ["tiny.toml: its [search] names one configuration alone, so its 2 trials", "irm-study train tiny.toml"],
+        ),
+        "ways to fail to search": (["run", "calibration"], ["calibration.toml: ways", "for 'irm-study calibrate'"]),
+        "ways to fail to train": (["train", "calibration"], ["calibration.toml: ways", "for 'irm-study calibrate'"]),
+        "a study to calibrate": (
+            ["calibrate", "tiny.toml"],
+            ["no [ways] to fail", "a study: 'irm-study run' takes it"],
+        ),
+        "a configuration to calibrate": (["calibrate", "erm"], ["a configuration: 'irm-study train' takes it"]),
         "no study in the folder": (["status", "folder"], ["folder: holds no study"]),
         "no folder": (["report", "absent"], ["absent: holds no study"]),
         "one side to compare": (["compare", "folder"], ["compare takes two configurations or more; got 1"]),
@@ -362,8 +466,8 @@ def test_a_mistake_is_one_message_and_status_2_and_leaves_no_results(irm, tiny, 
     (tmp_path / "binary.toml").write_bytes(b"\x89PNG\x00")
     (tmp_path / "wrong.toml").write_text('name = "a"\n[run]\nhiden = 3\n')
     (tmp_path / "one.toml").write_text(ONE)
-    (tmp_path / "greedy.toml").write_text('name = "a"\n[environments]\ntest_examples = 1196\n')
-    (tmp_path / "mnist.toml").write_text('name = "a"\ndigits = "mnist"\n')
+    (tmp_path / "greedy.toml").write_text('name = "a"\nsearch.hidden = [4, 5]\n[environments]\ntest_examples = 1196\n')
+    (tmp_path / "mnist.toml").write_text('name = "a"\ndigits = "mnist"\nsearch.hidden = [4, 5]\n')
     (tmp_path / "MNIST" / "raw").mkdir(parents=True)
     for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"):
         (tmp_path / "MNIST" / "raw" / name).write_bytes(b"\x00\x00\x08\x03")
@@ -399,6 +503,27 @@ def test_another_study_s_folder_is_left_as_it_was(irm, tiny, no_page):
     assert contents(Path("reports")) == before
 
 
+@pytest.mark.parametrize(
+    ("command", "of_this_kind", "of_others"),
+    [
+        ("run", {"quickstart", "racing", "collapse"}, {"authors", "erm", "calibration"}),
+        ("train", {"authors", "erm", "vrex"}, {"quickstart", "racing", "calibration"}),
+        ("calibrate", {"calibration", "calibration-mnist"}, {"quickstart", "erm"}),
+    ],
+)
+def test_a_name_that_is_not_shipped_is_told_those_that_its_command_takes(irm, command, of_this_kind, of_others):
+    status, _, err = irm(command, "absent")
+    offered = set(err.rpartition("those are: ")[2].strip().split(", "))
+    assert status == 2
+    assert of_this_kind <= offered and not of_others & offered
+
+
+def test_a_configuration_alone_is_a_study_of_one_trial(irm, no_page):
+    Path("one.toml").write_text('name = "one"\n' + ONE)
+    told = json.loads(irm("run", "one.toml", "--trials", 1, "--seeds", 2, "--json", "--set", "confirm.seeds=3")[1])
+    assert (told["trials"], told["runs"], told["confirmed"][0]["seeds"]) == (1, 2 + 3, 3)
+
+
 # Failed work
 
 
@@ -419,7 +544,7 @@ def test_a_full_disk_is_one_message_and_status_1(irm, tiny, no_page, monkeypatch
     def full(table, path, **options):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    monkeypatch.setattr("irm_study.parts.pq.write_table", full)
+    monkeypatch.setattr("irm_study.results.parquet.pq.write_table", full)
     status, _, err = irm("run", tiny, "--quiet")
     assert (status, len(err.splitlines())) == (1, 1)
     assert os.strerror(errno.ENOSPC) in err
@@ -485,7 +610,7 @@ def test_ctrl_c_that_python_dropped_interrupts_once_more(irm, tiny, no_page, mon
         except KeyboardInterrupt:
             time.sleep(60)
 
-    monkeypatch.setattr("irm_study.cli.INSIST_AFTER", 0.1)
+    monkeypatch.setattr("irm_study.cli.interrupts.INSIST_AFTER", 0.1)
     monkeypatch.setattr("irm_study.training.train", deaf)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     began = time.monotonic()
@@ -608,5 +733,5 @@ def _python(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def _environment() -> dict[str, str]:
-    root = str(Path(cli.__file__).parents[1])
+    root = str(Path(cli.__file__).parents[2])
     return os.environ | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1"}

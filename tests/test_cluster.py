@@ -15,11 +15,11 @@ import pandas as pd
 import pytest
 
 from irm_study import __version__
-from irm_study.cluster import open_cluster
-from irm_study.config import ConfigError
-from irm_study.driver import Settings
-from irm_study.execution import Batch, on_cluster, own_device, train_batch
-from irm_study.study import run_study
+from irm_study.errors import ConfigError
+from irm_study.execution import Batch, check_cluster, train_batch
+from irm_study.execution.cluster import open_cluster
+from irm_study.execution.gpus import own_device
+from irm_study.study import Settings, run_study
 from tests.servers import dask_cluster, free_port
 from tests.test_study import Silent, small, trained_once
 
@@ -58,16 +58,16 @@ def test_one_study_gives_one_table_here_in_local_processes_and_on_a_cluster(clus
 
 def test_what_a_worker_cannot_use_is_told_before_any_work(cluster):
     spec = small()
-    assert on_cluster(cluster.address, "embedded", spec.environments, "cpu", None) == 2
+    assert check_cluster(cluster.address, "embedded", spec.environments, "cpu", None) == 2
     with pytest.raises(ConfigError, match="--device cuda:77"):
-        on_cluster(cluster.address, "embedded", spec.environments, "cuda:77", None)
+        check_cluster(cluster.address, "embedded", spec.environments, "cuda:77", None)
     with pytest.raises(ValueError, match=r"environments\.test_examples"):
         environments = spec.environments.model_copy(update={"test_examples": 5000 * 4})
-        on_cluster(cluster.address, "embedded", environments, "cpu", None)
+        check_cluster(cluster.address, "embedded", environments, "cpu", None)
 
 
 def test_a_scheduler_that_is_not_there_is_named(monkeypatch):
-    monkeypatch.setattr("irm_study.cluster.CONNECT", 0.5)
+    monkeypatch.setattr("irm_study.execution.cluster.CONNECT_SECONDS", 0.5)
     address = f"tcp://127.0.0.1:{free_port()}"
     before = threading.active_count()
     with pytest.raises(ConfigError, match=f"--scheduler {address}: cannot be reached"):
@@ -82,7 +82,8 @@ def test_a_connection_that_failed_is_collected_without_waiting_for_one_that_begi
     code = f"""
 import gc
 from distributed.utils import LoopRunner
-from irm_study.cluster import ConfigError, open_cluster
+from irm_study.errors import ConfigError
+from irm_study.execution.cluster import open_cluster
 for address in ("nonsense", "tls://127.0.0.1:{free_port()}"):
     try:
         open_cluster(address)
@@ -126,7 +127,7 @@ def test_tls_is_passed_through_and_a_client_without_a_certificate_is_refused(tmp
             settings = Settings(jobs=1, scheduler=running.address)
             _, trained = run_study(small(1, seeds=1), tmp_path / "out", settings, Silent())
         assert trained == 1 + 2
-        monkeypatch.setattr("irm_study.cluster.CONNECT", 3)
+        monkeypatch.setattr("irm_study.execution.cluster.CONNECT_SECONDS", 3)
         with pytest.raises(ConfigError, match="cannot be reached"):
             open_cluster(running.address)
         with pytest.raises(ConfigError, match="cannot be reached"):

@@ -10,9 +10,12 @@ import tomli_w
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from irm_study.config import ConfigError, EnvironmentSpec, Range, RunConfig, StudySpec, TrainSpec
-from irm_study.study import kinds
-from irm_study.studyfile import (
+from irm_study.config import (
+    EnvironmentSpec,
+    Range,
+    RunConfig,
+    StudySpec,
+    TrainSpec,
     changed_fields,
     read_setting,
     read_stored_study,
@@ -23,8 +26,7 @@ from irm_study.studyfile import (
     study_toml,
     train_toml,
 )
-
-KINDS = kinds()
+from irm_study.errors import ConfigError
 
 # The example of the design, as a user has it in front of him.
 EXAMPLE = """
@@ -53,7 +55,7 @@ learning_rate = { low = 5e-4, high = 2e-2, log = true }
 [study]
 trials = 12
 seeds = 4                            # runs a trial; a number, or a list of seeds
-criterion = "oracle_min"             # whose eyes choose; printed on every page
+criterion = "oracle_min"             # how a run is scored; printed on every page
 aggregate = "mean"
 sampler = "tpe"                      # tpe | random | grid
 sampler_seed = 0
@@ -77,11 +79,11 @@ def study_file(tmp_path):
 
 
 def spec_of(**tables) -> StudySpec:
-    return StudySpec.model_validate({"name": "a"} | tables, context=KINDS)
+    return StudySpec.model_validate({"name": "a"} | tables)
 
 
 def test_the_example_of_the_design_reads(study_file):
-    spec = read_study(study_file(EXAMPLE), KINDS)
+    spec = read_study(study_file(EXAMPLE))
     assert (spec.name, spec.digits) == ("quickstart", "embedded")
     assert spec.environments == EnvironmentSpec(train_flips=(0.2, 0.1), test_flip=0.9, label_noise=0.25)
     assert spec.run == RunConfig(model="mlp", hidden=64, penalty="irmv1", epochs=201, l2_weight=0.001)
@@ -99,7 +101,7 @@ def test_the_example_of_the_design_reads(study_file):
 
 
 def test_a_file_with_a_name_alone_has_the_authors_configuration(study_file):
-    spec = read_study(study_file('name = "a"'), KINDS)
+    spec = read_study(study_file('name = "a"'))
     run, environments = spec.run, spec.environments
     assert (run.model, run.hidden, run.layers, run.activation) == ("mlp", 256, 2, "relu")
     assert (run.penalty, run.penalty_weight, run.initial_weight) == ("irmv1", 10_000.0, 1.0)
@@ -111,14 +113,14 @@ def test_a_file_with_a_name_alone_has_the_authors_configuration(study_file):
 
 
 def test_seeds_may_be_a_list(study_file):
-    spec = read_study(study_file('name = "a"\n[study]\nseeds = [7, 3]'), KINDS)
+    spec = read_study(study_file('name = "a"\n[study]\nseeds = [7, 3]'))
     assert spec.study.seed_list == (7, 3)
 
 
 def test_a_whole_number_will_do_for_a_float_and_is_the_same_study(study_file):
     texts = ("penalty_weight = [10, 100]\nl2_weight = {low = 0, high = 1}",
              "penalty_weight = [10.0, 100.0]\nl2_weight = {low = 0.0, high = 1.0}")  # fmt: skip
-    whole, point = (read_study(study_file(f"{NAME}[search]\n{text}"), KINDS) for text in texts)
+    whole, point = (read_study(study_file(f"{NAME}[search]\n{text}")) for text in texts)
     assert study_digest(whole) == study_digest(point)
     assert changed_fields(whole, point) == []
 
@@ -233,7 +235,7 @@ def test_a_wrong_file_gives_one_line_with_file_key_value_and_what_is_allowed(stu
     text, key, said = WRONG[case]
     path = study_file(text)
     with pytest.raises(ConfigError) as caught:
-        read_study(path, KINDS)
+        read_study(path)
     message = str(caught.value)
     assert len(message.splitlines()) == 1
     assert message.startswith(f"{path}: {key}: " if key else f"{path}: ")
@@ -245,32 +247,32 @@ def test_a_wrong_file_gives_one_line_with_file_key_value_and_what_is_allowed(stu
 def test_every_mistake_of_a_file_is_told_at_once_a_line_each(study_file):
     path = study_file(NAME + '[run]\nhiden = 3\nramp = "sine"\n[search]\nl2_weight = []\nhidden = {low = 9, high = 1}')
     with pytest.raises(ConfigError) as caught:
-        read_study(path, KINDS)
+        read_study(path)
     keys = {line.removeprefix(f"{path}: ").partition(":")[0] for line in str(caught.value).splitlines()}
     assert keys == {"run.hiden", "run.ramp", "search.l2_weight", "search.hidden"}
 
 
 def test_a_missing_file_and_a_folder_are_told_apart(tmp_path):
     with pytest.raises(ConfigError, match="no such file"):
-        read_study(tmp_path / "absent.toml", KINDS)
+        read_study(tmp_path / "absent.toml")
     with pytest.raises(ConfigError, match="is a folder"):
-        read_study(tmp_path, KINDS)
+        read_study(tmp_path)
 
 
 def test_options_of_the_command_line_replace_single_keys(study_file):
     path = study_file(NAME + "[study]\ntrials = 3\nseeds = [5]\nsampler = 'random'")
-    spec = read_study(path, KINDS, {"study.trials": 7})
+    spec = read_study(path, {"study.trials": 7})
     assert (spec.study.trials, spec.study.seeds, spec.study.sampler) == (7, (5,), "random")
 
 
 def test_a_file_for_train_needs_one_configuration(study_file):
-    spec = read_train(study_file("[run]\nhidden = 8"), KINDS)
+    spec = read_train(study_file("[run]\nhidden = 8"))
     assert (spec.name, spec.run.hidden) == ("study", 8)
-    assert read_train(study_file(NAME + "[study]\ntrials = 3\n[confirm]\ntop = 1"), KINDS).run == RunConfig()
+    assert read_train(study_file(NAME + "[study]\ntrials = 3\n[confirm]\ntop = 1")).run == RunConfig()
     for text, key in (("[search]\nhidden = [4, 8]", "search"), ("[run]\nanneal_epoch = 501", "run.anneal_epoch")):
         path = study_file(text)
         with pytest.raises(ConfigError) as caught:
-            read_train(path, KINDS)
+            read_train(path)
         assert str(caught.value).startswith(f"{path}: {key}: ")
 
 
@@ -317,7 +319,7 @@ FUZZ = settings(
 def a_study_or_one_error(path) -> None:
     for read, kind in ((read_study, StudySpec), (read_train, TrainSpec)):
         try:
-            spec = read(path, KINDS)
+            spec = read(path)
         except ConfigError as error:
             assert str(error).startswith(f"{path}: ")
         else:
@@ -430,6 +432,15 @@ def test_runs_are_told_apart_by_configuration_digits_and_environments():
     assert run_digest("mnist", EnvironmentSpec(), RunConfig(hidden=256)) in digests
 
 
+def test_digests_stay_as_they_were_when_hyperparameters_are_added():
+    # Of version 0.1.0, which had no reset_optimizer.
+    assert run_digest("embedded", EnvironmentSpec(), RunConfig(reset_optimizer=False)) == "efaa9c56f9cafad3"
+    turned = RunConfig(hidden=390, ramp="linear", rescale=False)
+    assert run_digest("mnist", EnvironmentSpec(test_flip=0.8), turned) == "4c0247cf8fe77a7b"
+    assert study_digest(StudySpec(name="a")) == "d9d719b27480b55c"
+    assert run_digest("embedded", EnvironmentSpec(), RunConfig(reset_optimizer=True)) != "efaa9c56f9cafad3"
+
+
 # There and back
 
 
@@ -448,14 +459,14 @@ def test_a_configuration_for_train_reads_back_as_it_was(tmp_path):
     )  # fmt: skip
     path = tmp_path / "best.toml"
     path.write_text(train_toml(spec, "Two lines\nof a comment."))
-    assert read_train(path, KINDS) == spec
+    assert read_train(path) == spec
     assert path.read_text().startswith("# Two lines\n# of a comment.\n")
 
 
 @pytest.mark.parametrize(
     ("text", "key", "value"),
     [
-        ("study.waves=[2, 4]", "study.waves", [2, 4]), ("study.sampler=random", "study.sampler", "random"),
+        ("study.rungs=[2, 4]", "study.rungs", [2, 4]), ("study.sampler=random", "study.sampler", "random"),
         ("run.learning_rate = 1e-3", "run.learning_rate", 1e-3), ("run.ramp='step'", "run.ramp", "step"),
         ("name=a=b", "name", "a=b"),
     ],
@@ -464,16 +475,61 @@ def test_a_setting_of_the_command_line_is_a_key_and_a_toml_value(text, key, valu
     assert read_setting(text) == (key, value)
 
 
-@pytest.mark.parametrize("text", ["study.waves", "=3", "a b=1", "study..seeds=1", ""])
+@pytest.mark.parametrize("text", ["study.rungs", "=3", "a b=1", "study..seeds=1", ""])
 def test_a_setting_without_key_or_value_is_refused(text):
     with pytest.raises(ConfigError, match="needs KEY=VALUE"):
         read_setting(text)
 
 
+def test_a_setting_without_a_value_is_told_how_a_key_is_left_out():
+    with pytest.raises(
+        ConfigError, match=r"--set 'study.rungs=': has no value; --unset study.rungs leaves the key out"
+    ):
+        read_setting("study.rungs=")
+
+
+def test_keys_that_are_left_out_have_their_defaults(study_file, tmp_path):
+    file = study_file('name = "a"\n[environments]\nvalidation_flip = 0.5\n[study]\nseeds = 3\ntrials = 5')
+    assert read_study(file).environments.validation_flip == 0.5
+    spec = read_study(file, {"study.trials": 6}, ["environments.validation_flip", "study.seeds"])
+    assert (spec.environments.validation_flip, spec.study.seeds, spec.study.trials) == (None, 4, 6)
+    assert read_study(file, unset=["study"]).study.trials == 12
+    for key, said in (
+        ("environments.validation", r"--unset 'environments.validation': .* does not set it; environments has: valida"),
+        ("enviroments.validation_flip", "does not set it$"),
+        ("run", "does not set it; it has: name, environments, study"),
+        ("name.first", "does not set it$"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            read_study(file, unset=[key])
+
+
+def test_a_configuration_s_keys_are_changed_and_left_out_as_a_study_s(tmp_path):
+    path = tmp_path / "one.toml"
+    path.write_text("[run]\nhidden = 4\nepochs = 300\n[search]\nhidden = [4, 5]\n[study]\nseeds = 3")
+    spec = read_train(path, {"run.hidden": 5, "digits": "mnist"}, ["search", "run.epochs"])
+    assert (spec.run.hidden, spec.run.epochs, spec.digits) == (5, 501, "mnist")
+    with pytest.raises(ConfigError, match="study: unknown key"):
+        read_train(path, {"study.seeds": 3}, ["search"])
+
+
 def test_overrides_change_single_keys_at_any_depth(study_file):
     overrides = {"name": "b", "study.seeds": 3, "search.learning_rate": {"low": 0.1, "high": 0.2}}
-    spec = read_study(study_file(EXAMPLE), KINDS, overrides)
+    spec = read_study(study_file(EXAMPLE), overrides)
     assert (spec.name, spec.study.seeds, spec.search["learning_rate"].low) == ("b", 3, 0.1)
-    assert spec.run == read_study(study_file(EXAMPLE), KINDS).run
+    assert spec.run == read_study(study_file(EXAMPLE)).run
     with pytest.raises(ConfigError, match="study: must be a table"):
-        read_study(study_file('name = "a"\nstudy = 3'), KINDS, {"study.seeds": 3})
+        read_study(study_file('name = "a"\nstudy = 3'), {"study.seeds": 3})
+
+
+def test_a_key_of_an_earlier_version_is_read_under_its_present_name_and_said_so(study_file, caplog):
+    old, new = (f'name = "a"\n[study]\nseeds = 4\n{key} = [2, 4]' for key in ("waves", "rungs"))
+    read = read_study(study_file(old))
+    assert read.study.rungs == (2, 4)
+    assert "study.waves is called study.rungs now" in caplog.text
+    caplog.clear()
+    again = read_study(study_file(new))
+    assert caplog.text == ""
+    assert again == read
+    # As version 0.1 digested it.
+    assert study_digest(again) == "b71ffd067e3b8c81"

@@ -9,18 +9,27 @@ import optuna
 import pandas as pd
 import pytest
 
-from irm_study import records
-from irm_study.config import ConfigError, RunConfig, StudySpec
-from irm_study.confirmation import choices, draws, fresh_seeds, neighbours
-from irm_study.criteria import AGGREGATES
+from irm_study.config import RunConfig, StudySpec, run_digest
+from irm_study.diagnosis import AGGREGATES
+from irm_study.errors import ConfigError
+from irm_study.results import (
+    StudyRecord,
+    choices,
+    configurations,
+    draws,
+    exports,
+    fresh_seeds,
+    load_study,
+    neighbours,
+    table,
+)
 from irm_study.search import open_search
-from irm_study.study import confirm_study, load_study
-from irm_study.studyfile import run_digest
+from irm_study.study import confirm_study
 from tests.test_study import Settings, Silent, Stop, StopAfter, quick, run, small, stored_rows  # noqa: F401
 
 
 def racing(trials: int = 14, **changes) -> StudySpec:
-    study = {"trials": trials, "seeds": 6, "waves": [4, 6], "prune_below": 0.3, "sampler": "random"}
+    study = {"trials": trials, "seeds": 6, "rungs": [4, 6], "prune_below": 0.3, "sampler": "random"}
     return small(study=study | changes)
 
 
@@ -50,7 +59,7 @@ def test_a_trial_that_loses_on_its_first_seeds_is_spared_the_others(tmp_path):
 
 def test_the_best_trial_is_a_complete_one(tmp_path):
     record, _ = run(racing(), tmp_path)
-    summary = records.summary(record)
+    summary = exports.summary(record)
     complete = record.trials[record.trials["state"] == "complete"]
     assert summary["best"]["value"] == pytest.approx(complete["value"].max())
     assert summary["confirmed"][0]["trial"] in set(complete["trial"])
@@ -99,10 +108,10 @@ def test_diverged_runs_race_with_the_worst_finite_score(tmp_path):
     search.close()
 
 
-def test_waves_that_do_not_end_with_all_seeds_are_refused():
-    for waves in ([2, 3], [4, 2, 6], [2, 2, 6]):
+def test_rungs_that_do_not_end_with_all_seeds_are_refused():
+    for rungs in ([2, 3], [4, 2, 6], [2, 2, 6]):
         with pytest.raises(ValueError, match="must rise and end with the number of seeds, 6"):
-            racing(waves=waves)
+            racing(rungs=rungs)
 
 
 # Confirmation
@@ -114,7 +123,7 @@ def test_a_confirmation_is_extended_and_trains_what_is_missing_alone(tmp_path):
     more = spec.model_copy(update={"confirm": spec.confirm.model_copy(update={"seeds": 5, "top": 2})})
     record, trained = confirm_study(more, tmp_path, Settings(), Silent())
     assert trained == 2 * 5 - 2
-    assert [row["seeds"] for row in records.confirmed_table(record)] == [5, 5]
+    assert [row["seeds"] for row in configurations.confirmed_table(record)] == [5, 5]
     assert confirm_study(more, tmp_path, Settings(), Silent())[1] == 0
 
 
@@ -124,7 +133,7 @@ def test_a_configuration_is_stable_when_its_interval_passes_the_target(tmp_path)
     for target, stable in ((0.2, True), (0.9, False)):
         confirm = record.spec.confirm.model_copy(update={"target": target})
         spec = record.spec.model_copy(update={"confirm": confirm})
-        told = records.confirmed_table(records.StudyRecord(tmp_path, spec, runs, record.trials, {}, {}))
+        told = configurations.confirmed_table(StudyRecord(tmp_path, spec, runs, record.trials, {}, {}))
         assert [row["stable"] for row in told] == [stable]  # Wilson's interval of 2 of 2 begins at .34
 
 
@@ -151,11 +160,13 @@ def test_runs_of_other_criteria_become_the_confirmations_when_it_takes_them_in(t
 
     run(spec, tmp_path)
     record, trained = confirmed(criteria=True)
-    others = set(choices(record.trials, record.runs, spec)["trial"]) - {records.confirmed_table(record)[0]["trial"]}
+    others = set(choices(record.trials, record.runs, spec)["trial"]) - {
+        configurations.confirmed_table(record)[0]["trial"]
+    }
     assert trained == 2 * len(others) > 0
-    assert len(records.confirmed_table(record)) == 1
+    assert len(configurations.confirmed_table(record)) == 1
     record, trained = confirmed(top=6)
-    assert len(records.confirmed_table(record)) == 6
+    assert len(configurations.confirmed_table(record)) == 6
     assert trained == 2 * (6 - 1 - len(others))
     rows = stored_rows(tmp_path).drop_duplicates(["digest", "seed"])
     assert len(rows) == len(record.runs)
@@ -223,11 +234,11 @@ def test_neighbours_are_trained_on_the_fresh_seeds_of_the_winner(tmp_path):
 
     record, _ = run(spec.model_copy(update={"confirm": confirm}), tmp_path, Told())
     assert Told.stages == [("search", 6, 18), ("confirm", 2, 16), ("neighbour", 16, 0)]
-    winner = records.confirmed_table(record)[0]
+    winner = configurations.confirmed_table(record)[0]
     row = record.runs[record.runs["digest"] == winner["digest"]].iloc[0].to_dict()
     wanted = {
         run_digest(spec.digits, spec.environments, each.config)
-        for each in neighbours(spec, records.config_of(row))
+        for each in neighbours(spec, table.config_of(row))
     }  # fmt: skip
     near = record.runs[record.runs["stage"] == "neighbour"]
     assert set(near["digest"]) == wanted and len(wanted) == 8

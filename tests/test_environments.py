@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from irm_study.config import EnvironmentSpec
-from irm_study.environments import Examples, build_environments, paint, stream, subsample
+from irm_study.data import Examples, build_environments, paint, stream
+from irm_study.data.environments import subsample
 
 
 def test_flips_and_label_noise_have_the_shares_asked_for(embedded):

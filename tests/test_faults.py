@@ -7,21 +7,22 @@ import contextlib
 import os
 import resource
 import signal
+import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
 import optuna
+import psutil
 import pytest
 from joblib.externals.loky import reusable_executor
 
-from irm_study import digits
-from irm_study.config import ConfigError
-from irm_study.driver import Settings
-from irm_study.execution import ExecutionError
-from irm_study.study import load_study, run_study
-from tests.servers import dask_cluster, kill, postgres, wait_for
+from irm_study import data
+from irm_study.errors import ConfigError, ExecutionError
+from irm_study.results import load_study
+from irm_study.study import Settings, run_study
+from tests.servers import HERE, dask_cluster, kill, postgres, wait_for
 from tests.test_study import (
     FORKS,
     Silent,
@@ -58,7 +59,7 @@ class At(Silent):
 @pytest.fixture
 def few(monkeypatch):
     """Few digits, where all is trained in this process."""
-    monkeypatch.setattr(digits, "load_digits", few_digits)
+    monkeypatch.setattr("irm_study.data.load_digits", few_digits)
 
 
 def ends_whole(record, folder: Path, trials: int, seeds: int, optuna_study: bool = True) -> None:
@@ -130,8 +131,8 @@ def test_a_scheduler_that_goes_away_and_comes_back_is_waited_for(tmp_path, caplo
 
 
 def test_a_scheduler_that_stays_away_ends_in_one_message(tmp_path, monkeypatch):
-    monkeypatch.setattr("irm_study.execution.PATIENCE", 1)
-    monkeypatch.setattr("irm_study.cluster.CONNECT", 0.5)
+    monkeypatch.setattr("irm_study.execution.workers.SCHEDULER_WAIT_SECONDS", 1)
+    monkeypatch.setattr("irm_study.execution.cluster.CONNECT_SECONDS", 0.5)
     with dask_cluster(tmp_path, workers=1) as cluster:
         settings = Settings(jobs=1, scheduler=cluster.address)
         with pytest.raises(ExecutionError, match=r"cannot be reached.*what was trained is kept: run the same command"):
@@ -208,9 +209,10 @@ def test_a_disk_that_is_full_is_told_and_the_study_goes_on_when_there_is_room(tm
 
 
 def run_with_little_room(out: str, said: str, file: str) -> None:
-    from irm_study import cli, parts
+    from irm_study.cli.entry import explain
+    from irm_study.results import parquet as parts
 
-    digits.load_digits = few_digits
+    data.load_digits = few_digits
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     write_table = parts.pq.write_table
 
@@ -237,7 +239,7 @@ def run_with_little_room(out: str, said: str, file: str) -> None:
             run_study(small(3), Path(out), Settings(), NoRoom())
         except Exception as error:
             limit(resource.RLIM_INFINITY)
-            cli._explain(error)
+            explain(error)
 
 
 def test_a_truncated_part_is_moved_aside_and_its_runs_are_trained_again(tmp_path, few, caplog):
@@ -281,9 +283,9 @@ def test_ctrl_c_twice_ends_as_once(tmp_path, few, apart):
 
 def run_long(out: str, said: str) -> None:
     from irm_study import cli
-    from irm_study.studyfile import study_toml
+    from irm_study.config import study_toml
 
-    digits.load_digits = few_digits
+    data.load_digits = few_digits
     signal.signal(signal.SIGINT, signal.default_int_handler)
     file = Path(out).parent / "small.toml"
     file.write_text(study_toml(small(5000, seeds=1)).partition("\n")[2])
@@ -291,6 +293,28 @@ def run_long(out: str, said: str) -> None:
         sys.stderr = stderr
         sys.argv = ["irm-study", "run", str(file), "--out", out, "--jobs", "1", "--quiet"]
         cli.main()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT])
+def test_a_signal_while_many_batches_wait_for_processes_ends_in_the_message_alone(tmp_path, number):
+    (tmp_path / "one.toml").write_text("[run]\nhidden = 4\nepochs = 3\nanneal_epoch = 1\n")
+    entry = "import sys; sys.argv[0] = 'irm-study'; from irm_study.cli import main; main()"
+    command = [sys.executable, "-c", entry, "train", "one.toml", "--seeds", "100", "--out", "out", "--jobs", "2"]
+    environment = os.environ | {"PYTHONPATH": str(HERE)}
+    process = subprocess.Popen(
+        [*command, "--quiet"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    wait_for(lambda: list((tmp_path / "out" / "runs").glob("part-*.parquet")))
+    workers = psutil.Process(process.pid).children(recursive=True)
+    os.killpg(process.pid, number)
+    said = process.communicate(timeout=60)[1]
+    assert said.strip().splitlines() == [
+        "interrupted; what was trained is kept. To go on:",
+        "  irm-study train one.toml --seeds 100 --out out --jobs 2 --quiet",
+    ]
+    assert process.returncode == 130
+    assert len(workers) >= 2
+    assert psutil.wait_procs(workers, timeout=30)[1] == []
 
 
 def test_a_clock_that_is_set_back_changes_nothing(tmp_path, few, monkeypatch):

@@ -1,4 +1,4 @@
-"""Every picture draws every kind of study without a warning, and the tables behind them hold the right numbers."""
+"""Every exhibit draws every kind of study without a warning, and the tables behind them hold the right numbers."""
 
 from __future__ import annotations
 
@@ -14,22 +14,29 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from scipy import stats
 
-from irm_study import drawing, figures, findings, tables
-from irm_study.failures import FAILURE_MODES, landmarks
+from irm_study.diagnosis import FAILURE_MODES, reference_levels
+from irm_study.report import EXHIBITS, panels, style
+from irm_study.report.accuracy import LINES, quantile_band
+from irm_study.report.failure_regions import failure_shares, map_marks
+from irm_study.report.failures import curves
+from irm_study.report.runs import configurations, leading
+from irm_study.report.search import cost, progress, savings
+from irm_study.report.stable import profile
+from irm_study.report.text import printable, short
 from tests.synthetic import KINDS, study_record, study_spec
 
 pytestmark = pytest.mark.filterwarnings("error")
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    """The pictures of each kind of study, described once."""
+def described(tmp_path_factory):
+    """The exhibits of each kind of study, described once."""
     made = {}
 
     def of(kind):
         if kind not in made:
             record = KINDS[kind](tmp_path_factory.mktemp("study"))
-            made[kind] = {picture.name: picture for picture in findings.describe(record)}
+            made[kind] = {name: exhibit.describe(record) for name, exhibit in EXHIBITS.items()}
         return made[kind]
 
     return of
@@ -40,34 +47,46 @@ def record(tmp_path):
     return study_record(tmp_path)
 
 
-# Pictures
+# Figures
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", figures.FIGURES)
-def test_every_figure_draws_every_kind_of_study(pictures, kind, name):
-    figure = figures.FIGURES[name](*pictures(kind)[name].data)
+@pytest.mark.parametrize("name", EXHIBITS)
+def test_every_exhibit_draws_every_kind_of_study(described, kind, name):
+    figure = described(kind)[name].figure()
     assert isinstance(figure, Figure)
     figure.savefig(io.BytesIO(), format="png", dpi=50)
 
 
-def test_the_page_has_every_figure(pictures):
-    assert set(pictures("plain")) == set(figures.FIGURES)
+@pytest.mark.parametrize("name", EXHIBITS)
+def test_an_exhibit_is_drawn_from_a_record_alone(record, described, name):
+    def png(figure):
+        figure.savefig(file := io.BytesIO(), format="png", dpi=50)
+        return file.getvalue()
+
+    assert png(EXHIBITS[name].figure(record)) == png(described("plain")[name].figure())
 
 
-def test_a_figure_leaves_the_global_style_and_pyplot_alone(pictures):
+def test_a_figure_leaves_the_global_style_and_pyplot_alone(described):
     import matplotlib.pyplot as plt
 
     before, open_figures = dict(matplotlib.rcParams), plt.get_fignums()
-    for name, draw in figures.FIGURES.items():
-        draw(*pictures("plain")[name].data)
+    for each in described("plain").values():
+        each.figure()
     assert dict(matplotlib.rcParams) == before
     assert plt.get_fignums() == open_figures
 
 
-@pytest.mark.parametrize("name", figures.FIGURES)
-def test_no_text_is_cut_off_or_too_small_to_read(pictures, name):
-    figure = figures.FIGURES[name](*pictures("plain")[name].data)
+def test_a_figure_looks_the_same_under_any_style_of_the_notebook(described):
+    plain = style.svg_and_png(described("plain")["trade_off"].figure(), "trade_off")
+    with matplotlib.rc_context({"font.size": 20, "axes.prop_cycle": "cycler('color', ['red'])", "lines.marker": "x",
+                                "scatter.marker": "*", "savefig.bbox": "tight", "font.family": "serif"}):  # fmt: skip
+        assert style.svg_and_png(described("plain")["trade_off"].figure(), "trade_off") == plain
+
+
+@pytest.mark.parametrize("name", EXHIBITS)
+def test_no_text_is_cut_off_or_too_small_to_read(described, name):
+    figure = described("plain")[name].figure()
     figure.draw_without_rendering()
     assert all(text.get_fontsize() >= 6.5 for text in figure.findobj(matplotlib.text.Text) if text.get_text())
     shown = [ax for ax in figure.axes if ax.get_visible()]
@@ -85,7 +104,7 @@ def _within(value, ax):
 
 
 def test_every_failure_mode_has_its_own_colour_marker_and_hatch():
-    for kind in (drawing.MODE_COLOURS, drawing.MODE_MARKERS, drawing.MODE_HATCHES, drawing.MODE_NAMES):
+    for kind in (style.MODE_COLOURS, style.MODE_MARKERS, style.MODE_HATCHES, style.MODE_NAMES):
         assert set(kind) == set(FAILURE_MODES)
         assert len(set(kind.values())) == len(kind)
 
@@ -113,7 +132,7 @@ def lab(light):
 def test_mode_colours_stay_apart_under_colour_blindness(kind):
     seen = {
         mode: lab(np.clip(np.array(BLINDNESS[kind]) @ linear(colour), 0, 1))
-        for mode, colour in drawing.MODE_COLOURS.items()
+        for mode, colour in style.MODE_COLOURS.items()
     }
     for first, second in itertools.combinations(seen, 2):
         assert np.linalg.norm(seen[first] - seen[second]) > 25, (first, second)
@@ -122,21 +141,32 @@ def test_mode_colours_stay_apart_under_colour_blindness(kind):
 @pytest.mark.parametrize("page", ["#ffffff", "#181c22"])
 def test_mode_colours_stand_out_from_a_light_and_a_dark_page(page):
     weights = [0.2126, 0.7152, 0.0722]
-    for mode, colour in drawing.MODE_COLOURS.items():
+    for mode, colour in style.MODE_COLOURS.items():
         dark, light = sorted([linear(colour) @ weights, linear(page) @ weights])
         assert (light + 0.05) / (dark + 0.05) > 1.9, mode
 
 
 def test_names_that_the_font_cannot_print_become_squares_and_no_mathematics():
-    assert drawing.plain("色$x$") == "\N{WHITE SQUARE}" + r"\$x\$"
-    assert len(drawing.plain("a" * 100)) <= 24
+    assert printable("色$x$") == "\N{WHITE SQUARE}" + r"\$x\$"
+    assert len(printable("a" * 100)) <= 24
+
+
+def test_spare_places_of_a_grid_are_empty_and_panels_above_them_keep_their_tick_labels():
+    figure, axes = panels(5, 3, lambda rows: 1.5 * rows)
+    assert figure.get_size_inches().tolist() == [style.WIDE, 3.0]
+    assert len(axes) == 5 and [ax.get_visible() for ax in figure.axes] == [True] * 5 + [False]
+    assert [ax.xaxis.get_tick_params()["labelbottom"] for ax in axes] == [False, False, True, True, True]
+    figure, axes = panels(3, 2, lambda rows: rows, width=style.NARROW, share_x=False)
+    assert [ax.get_visible() for ax in figure.axes] == [True] * 3 + [False]
+    assert all(ax.xaxis.get_tick_params()["labelbottom"] for ax in axes)
+    assert axes[0].get_shared_y_axes().joined(axes[0], axes[2])
 
 
 # Tables
 
 
 def test_success_rates_equal_a_plain_count_with_wilsons_interval(record):
-    table = tables.configurations(record).set_index("trial")
+    table = configurations(record).set_index("trial")
     for trial, runs in record.runs[record.runs["stage"] == "search"].groupby("trial"):
         inside = sum(mode == "invariant" for mode in runs["failure_mode"])
         interval = stats.binomtest(inside, len(runs)).proportion_ci(method="wilson")
@@ -147,7 +177,7 @@ def test_success_rates_equal_a_plain_count_with_wilsons_interval(record):
 
 
 def test_iqm_of_the_test_accuracy_cuts_a_quarter_at_each_end(record):
-    table = tables.configurations(record)
+    table = configurations(record)
     row = table[table["fresh_n"] > 0].iloc[0]
     runs = record.runs[(record.runs["stage"] == "confirm") & (record.runs["trial"] == row["trial"])]
     middle = sorted(runs["test_accuracy"])[2:-2]
@@ -157,14 +187,14 @@ def test_iqm_of_the_test_accuracy_cuts_a_quarter_at_each_end(record):
 
 
 def test_diverged_runs_count_as_zero_in_the_iqm(tmp_path):
-    table = tables.configurations(study_record(tmp_path, only="diverged"))
+    table = configurations(study_record(tmp_path, only="diverged"))
     assert (table["search_test"] == 0).all()
     assert (table["search_successes"] == 0).all()
 
 
 def test_the_confirmed_configuration_leads_and_the_rest_follow_by_value(tmp_path):
     record = study_record(tmp_path, trials=20, confirm_top=3)
-    ranking = tables.leading(record, top=20)
+    ranking = leading(record, top=20)
     fresh = record.runs[record.runs["stage"] == "confirm"].groupby("trial")["score"].mean()
     assert ranking[:3] == fresh.sort_values(ascending=False).index.tolist()
     values = record.trials.set_index("trial")["value"].loc[ranking[3:]].tolist()
@@ -173,16 +203,16 @@ def test_the_confirmed_configuration_leads_and_the_rest_follow_by_value(tmp_path
 
 
 def test_trials_of_one_configuration_share_its_runs(record):
-    best = tables.leading(record)[0]
+    best = leading(record)[0]
     twin = record.trials[record.trials["trial"] == best].assign(trial=99)
     record.__dict__["trials"] = pd.concat([record.trials, twin], ignore_index=True)
-    table = tables.configurations(record).set_index("trial")
+    table = configurations(record).set_index("trial")
     assert table.loc[99, "search_n"] == table.loc[best, "search_n"] == 4
-    assert 99 not in tables.leading(record, top=100)
+    assert 99 not in leading(record, top=100)
 
 
 def test_mode_shares_add_up_to_one_in_each_bin(record):
-    shares = tables.failure_shares(record)
+    shares = failure_shares(record)
     assert set(shares["hyperparameter"]) == set(record.spec.search)
     sums = shares.groupby(["hyperparameter", "bin"])["share"].sum()
     assert np.allclose(sums, 1)
@@ -193,7 +223,7 @@ def test_mode_shares_add_up_to_one_in_each_bin(record):
 
 
 def test_shares_along_a_choice_equal_a_cross_table(record):
-    shares = tables.failure_shares(record)
+    shares = failure_shares(record)
     search = record.runs[record.runs["stage"] == "search"]
     expected = pd.crosstab(search["ramp"], search["failure_mode"], normalize="index")
     for row in shares[shares["hyperparameter"] == "ramp"].itertuples():
@@ -202,44 +232,44 @@ def test_shares_along_a_choice_equal_a_cross_table(record):
 
 def test_best_so_far_never_falls_and_ignores_unfinished_trials(tmp_path):
     record = study_record(tmp_path, trials=8, running=2, confirm_top=0)
-    progress = tables.progress(record)
+    table = progress(record)
     best = -math.inf
-    for row in progress.itertuples():
+    for row in table.itertuples():
         if row.state == "complete":
             best = max(best, row.value)
         assert row.best == best
-    assert progress["value"].isna().sum() == 2
+    assert table["value"].isna().sum() == 2
 
 
 def test_curves_of_many_runs_become_few_lines_and_ordered_bands(tmp_path):
     record = study_record(tmp_path, trials=30)
-    lines, bands = tables.curves(record)
-    assert (lines.groupby("failure_mode")["run"].nunique() <= tables.LINES).all()
+    lines, bands = curves(record)
+    assert (lines.groupby("failure_mode")["run"].nunique() <= LINES).all()
     counts = record.runs["failure_mode"].value_counts()
-    assert set(bands["failure_mode"]) == set(counts[counts > tables.LINES].index)
+    assert set(bands["failure_mode"]) == set(counts[counts > LINES].index)
     assert (bands["low"] <= bands["median"]).all() and (bands["median"] <= bands["high"]).all()
 
 
 def test_the_profile_is_the_share_of_runs_above_the_threshold(record):
-    ranking = tables.leading(record)
-    profile = tables.profile(record, ranking)
+    ranking = leading(record)
+    table = profile(record, ranking)
     fresh = record.runs[record.runs["stage"] == "confirm"]["test_accuracy"].to_numpy()
-    first = profile[profile["rank"] == 0]
+    first = table[table["rank"] == 0]
     for row in first.itertuples():
         assert row.share == (fresh > row.threshold).sum() / len(fresh)
     assert (first["stage"] == "confirm").all()
 
 
 def test_cost_counts_every_run_once(record):
-    cost = tables.cost(record)
-    assert cost["runs"].sum() == len(record.runs)
-    assert cost["seconds"].sum() == pytest.approx(record.runs["seconds"].sum())
+    table = cost(record)
+    assert table["runs"].sum() == len(record.runs)
+    assert table["seconds"].sum() == pytest.approx(record.runs["seconds"].sum())
 
 
 def test_savings_are_epochs_that_were_not_trained_and_runs_that_were_not_asked(tmp_path):
     record = study_record(tmp_path, trials=4, seeds=4, confirm_top=0)
     runs, trials = record.runs, record.trials
-    assert tables.savings(record) == {"shared": 0, "stopped": 0, "spared": 0}
+    assert savings(record) == {"shared": 0, "stopped": 0, "spared": 0}
     runs.loc[runs["trial"] == 0, "epochs_trained"] = 101  # of 201
     runs.loc[runs["trial"] == 1, "shared_epochs"] = 50
     trials.loc[trials["trial"] == 3, "state"] = "pruned"
@@ -247,20 +277,20 @@ def test_savings_are_epochs_that_were_not_trained_and_runs_that_were_not_asked(t
     record.__dict__["runs"] = runs[~lost]
     epochs = 13 * 201
     expected = {"shared": 4 * 50 / epochs, "stopped": 4 * 100 / epochs, "spared": 3 / 16}
-    assert tables.savings(record) == pytest.approx(expected)
-    told = {picture.name: picture.concludes for picture in findings.describe(record)}["cost"]
-    assert "15% of the epochs by ending runs early" in told and "19% of the search's runs by racing" in told
+    assert savings(record) == pytest.approx(expected)
+    sentence = EXHIBITS["cost"].describe(record).sentence
+    assert "15% of the epochs by ending runs early" in sentence and "19% of the search's runs by racing" in sentence
 
 
 def test_a_band_begins_where_nearly_all_runs_have_begun(tmp_path):
     runs = [{"epoch": np.arange(0.0, 51), "test": np.full(51, 0.8), "anneal_epoch": anneal} for anneal in (10, 20, 30)]
-    band = tables.quantile_band(runs, "test", False)
+    band = quantile_band(runs, "test", False)
     assert band["since_anneal"].min() == pytest.approx(-10, abs=1)
     assert band["since_anneal"].max() == pytest.approx(30, abs=1)
 
 
 def test_marks_of_the_map_are_the_runs_of_the_search(record):
-    marks = tables.map_marks(record)
+    marks = map_marks(record)
     assert len(marks) == (record.runs["stage"] == "search").sum()
     assert (marks.groupby("trial")["place"].max() + 1 == marks.groupby("trial")["n"].first()).all()
 
@@ -271,12 +301,12 @@ def test_marks_of_the_map_are_the_runs_of_the_search(record):
      ("step", "step"), (1.23456, "1.23")],
 )  # fmt: skip
 def test_short_numbers_keep_three_digits(value, text):
-    assert tables.short(value) == text
+    assert short(value) == text
 
 
 def test_other_environments_move_the_target_zone(tmp_path):
     spec = study_spec(environments={"label_noise": 0.1})
-    zones = landmarks(spec.environments)
+    levels = reference_levels(spec.environments)
     record = study_record(tmp_path, spec=spec)
-    picture = next(each for each in findings.describe(record) if each.name == "seed_stability")
-    assert f"training ≥ {100 * zones.target_train:.0f}%" in picture.shows
+    shows = EXHIBITS["seed_stability"].describe(record).shows
+    assert f"training ≥ {100 * levels.target_train:.0f}%" in shows

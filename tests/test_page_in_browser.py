@@ -8,9 +8,8 @@ import shutil
 
 import pytest
 
-from irm_study import report
-from irm_study.comparison import load_sides
-from irm_study.comparison_report import write_comparison
+from irm_study.comparison import load_sides, write_comparison
+from irm_study.report import write_report
 from tests.synthetic import KINDS, stored, study_record, study_spec
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -47,7 +46,7 @@ def pages(tmp_path_factory):
 
     def of(kind):
         if kind not in made:
-            made[kind] = report.write_report(KINDS[kind](tmp_path_factory.mktemp("study"))).as_uri()
+            made[kind] = write_report(KINDS[kind](tmp_path_factory.mktemp("study"))).as_uri()
         return made[kind]
 
     return of
@@ -122,9 +121,9 @@ def test_no_width_overflows(browser, pages, kind, scheme, width):
     assert browser.execute_script(OVERFLOW) <= 0
 
 
-def test_the_first_screen_holds_verdict_rate_modes_eyes_and_digits(browser, pages):
+def test_the_first_screen_holds_verdict_rate_modes_evidence_and_digits(browser, pages):
     look(browser, pages("plain"))
-    for selector in ("#verdict", "#success-interval", ".counts", "#eyes", ".digits-card"):
+    for selector in ("#verdict", "#success-interval", ".counts", "#evidence", ".digits-card"):
         bottom = browser.execute_script(
             "return document.querySelector(arguments[0]).getBoundingClientRect().bottom", selector
         )

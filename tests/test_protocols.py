@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from irm_study import loops, networks, stopping, training
 from irm_study.config import EnvironmentSpec, RunConfig
-from irm_study.curves import PROBES, QUANTITIES
-from irm_study.environments import build_environments
-from irm_study.failures import diagnose
-from irm_study.penalties import PENALTIES
-from irm_study.training import checkpoints, train
+from irm_study.data import build_environments, environments
+from irm_study.diagnosis import PROBES, QUANTITIES, diagnose, stopping
+from irm_study.methods import PENALTIES
+from irm_study.training import mlp_loops as loops
+from irm_study.training import mlp_parameters, network, program, sorted_examples, sorted_mlp, step, train, trainer
+from irm_study.training.trainer import checkpoints
 from tests.reference import train_reference
 from tests.test_training import agree
 
@@ -73,7 +73,7 @@ def test_other_environments_agree_with_the_reference(few, spec):
 def test_sorting_dropped_pixels_and_padding_change_nothing_but_the_last_bits(few, monkeypatch):
     """The sorted network against torch's differentiation of the plain one, on all pixels, unsorted."""
     sorted_way = train([AUTHORS] * 3, [0, 1, 2], few, SMALL)
-    monkeypatch.setattr(training, "network_for", networks.AutogradNetwork)
+    monkeypatch.setattr(program, "network_for", network.AutogradNetwork)
     plain_way = train([AUTHORS] * 3, [0, 1, 2], few, SMALL)
     for ours, plain in zip(sorted_way, plain_way, strict=True):
         agree(ours, {name: getattr(plain, name) for name in (*QUANTITIES, *PROBES)}, tolerance=2e-5)
@@ -81,23 +81,23 @@ def test_sorting_dropped_pixels_and_padding_change_nothing_but_the_last_bits(few
 
 @pytest.mark.parametrize("digits_a_block", [50, 10_000])
 def test_blocks_hold_every_image_whole_but_for_pixels_that_are_empty_in_all_of_them(few, digits_a_block, monkeypatch):
-    monkeypatch.setattr(networks, "BLOCK", digits_a_block)
+    monkeypatch.setattr(sorted_examples, "BLOCK_ROWS", digits_a_block)
     data = build_environments(few, SMALL, [0, 1])
-    network = networks.SortedMlp(AUTHORS, data)
+    network = sorted_mlp.SortedMlp(AUTHORS, data)
     inputs = network.inputs(data.train)
     wanted = data.pixels.flatten(1)[data.train.rows.flatten(1)]
     found = torch.zeros(2, inputs.rows, wanted.shape[2], dtype=torch.uint8)
     channels = torch.full((2, inputs.rows), -2)
     for block in inputs.blocks:
         assert (block.images[..., 0] == 1).all() and (block.images[..., -1] > 0).any()
-        pixels = network.lit[: block.images.shape[2] - 1]
+        pixels = network.images.lit[: block.images.shape[2] - 1]
         found[block.runs, block.rows, pixels] = block.images[..., 1:]
         channels[block.runs, block.rows] = block.channel
     for run in range(2):
         assert (found[run, inputs.position[run]] == wanted[run]).all()
         assert (channels[run, inputs.position[run]] == data.train.colours.flatten(1)[run]).all()
     if digits_a_block == 50:
-        assert sum(block.images.numel() for block in inputs.blocks) < 0.75 * 2 * inputs.rows * len(network.lit)
+        assert sum(block.images.numel() for block in inputs.blocks) < 0.75 * 2 * inputs.rows * len(network.images.lit)
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
@@ -105,7 +105,7 @@ def test_blocks_hold_every_image_whole_but_for_pixels_that_are_empty_in_all_of_t
 def test_gradients_of_any_weights_and_biases_are_those_of_torch(few, layers, activation):
     config = AUTHORS.model_copy(update={"layers": layers, "activation": activation})
     data = build_environments(few, SMALL, [0, 1])
-    network = networks.SortedMlp(config, data)
+    network = sorted_mlp.SortedMlp(config, data)
     generator = torch.Generator().manual_seed(0)
     flat = 0.3 * torch.randn(2, network.size, generator=generator)
     logits, pullback = network.forward(flat, network.inputs(data.train))
@@ -114,7 +114,7 @@ def test_gradients_of_any_weights_and_biases_are_those_of_torch(few, layers, act
 
     flat.requires_grad_()
     weights = network.layout.views(flat)
-    images = data.pixels.flatten(1)[:, network.lit][data.train.rows.flatten(1)] / 255
+    images = data.pixels.flatten(1)[:, network.images.lit][data.train.rows.flatten(1)] / 255
     colours = data.train.colours.flatten(1)
     painted = torch.cat([images * (colours == channel)[..., None] for channel in range(2)], dim=2)
     act = getattr(torch, activation)
@@ -127,10 +127,10 @@ def test_gradients_of_any_weights_and_biases_are_those_of_torch(few, layers, act
     torch.testing.assert_close(ours, gradient, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("lanes", [1, 8, 64])
-def test_any_padding_gives_the_same_curve(few, lanes, monkeypatch):
+@pytest.mark.parametrize("width", [1, 8, 64])
+def test_any_padding_gives_the_same_curve(few, width, monkeypatch):
     usual = train([AUTHORS], [0], few, SMALL)[0]
-    monkeypatch.setattr(networks, "LANES", lanes)
+    monkeypatch.setattr(mlp_parameters, "VECTOR_WIDTH", width)
     other = train([AUTHORS], [0], few, SMALL)[0]
     agree(other, {name: getattr(usual, name) for name in (*QUANTITIES, *PROBES)}, tolerance=2e-5)
 
@@ -138,7 +138,7 @@ def test_any_padding_gives_the_same_curve(few, lanes, monkeypatch):
 @pytest.mark.parametrize("block", [50, 10_000])
 def test_any_block_size_gives_the_same_curve(few, block, monkeypatch):
     usual = train([AUTHORS] * 2, [0, 1], few, SMALL)
-    monkeypatch.setattr(networks, "BLOCK", block)
+    monkeypatch.setattr(sorted_examples, "BLOCK_ROWS", block)
     for ours, theirs in zip(train([AUTHORS] * 2, [0, 1], few, SMALL), usual, strict=True):
         agree(ours, {name: getattr(theirs, name) for name in (*QUANTITIES, *PROBES)}, tolerance=2e-5)
 
@@ -146,8 +146,8 @@ def test_any_block_size_gives_the_same_curve(few, block, monkeypatch):
 def test_runs_whose_products_are_taken_as_one_train_as_those_apart(few, monkeypatch):
     """As on a GPU: one block of all runs and rows."""
     apart = train([AUTHORS] * 3, [0, 1, 2], few, SMALL)
-    monkeypatch.setattr(networks.SortedMlp, "_groups", lambda self, runs: [slice(0, runs)])
-    monkeypatch.setattr(networks, "BLOCK", 10**6)
+    monkeypatch.setattr(sorted_examples.SortedImages, "_groups", lambda self, runs: [slice(0, runs)])
+    monkeypatch.setattr(sorted_examples, "BLOCK_ROWS", 10**6)
     for ours, theirs in zip(train([AUTHORS] * 3, [0, 1, 2], few, SMALL), apart, strict=True):
         agree(ours, {name: getattr(theirs, name) for name in (*QUANTITIES, *PROBES)}, tolerance=2e-5)
 
@@ -203,13 +203,13 @@ def test_a_shared_trunk_leaves_every_curve_as_it_is_and_reports_what_it_saved(fe
 
 def test_a_trunk_is_really_trained_once(few, monkeypatch):
     steps = []
-    plain = training.adam_step
+    plain = step.adam_step
 
-    def counted(lanes, *rest):
-        steps.append(len(lanes.runs))
-        plain(lanes, *rest)
+    def counted(state, *rest):
+        steps.append(len(state.runs))
+        plain(state, *rest)
 
-    monkeypatch.setattr(training, "adam_step", counted)
+    monkeypatch.setattr(program, "adam_step", counted)
     configs, seeds = grid()
     saved = sum(each.shared_epochs for each in train(configs, seeds, few, SMALL))
     assert sum(steps) == len(configs) * AUTHORS.epochs - saved
@@ -246,15 +246,15 @@ def test_a_collapsed_run_is_given_up_only_when_asked_and_after_several_checkpoin
 
 
 def test_the_oracle_stop_ends_a_run_in_the_zone_and_keeps_its_row(few):
-    # Colour alone reaches the zone here, soon and surely: it is right in .75, .85 and .70 of the examples.
-    easy = EnvironmentSpec(test_flip=0.3, train_flips=(0.25, 0.15))
-    config = AUTHORS.model_copy(update={"epochs": 60, "stop": "oracle_target", "penalty_weight": 1.0})
+    # Without colour and label noise the shape is learnt soon and surely.
+    easy = EnvironmentSpec(channels="grey", label_noise=0.0)
+    config = AUTHORS.model_copy(
+        update={"epochs": 60, "stop": "oracle_target", "penalty_weight": 1.0, "learning_rate": 0.01}
+    )
     stopped = train([config], [0], few, easy)[0]
     assert stopped.stopped == "oracle_target"
-    zones = stopping.landmarks(easy)
-    inside = (stopped.accuracy[:, :2] > zones.target_train).all(1) & (
-        stopped.accuracy[:, stopped.of("test")] > zones.target_test
-    )
+    # The zone without noise: four and two fifths of the way from chance to 1.
+    inside = (stopped.accuracy[:, :2] >= 0.9).all(1) & (stopped.accuracy[:, stopped.of("test")] >= 0.7)
     assert inside[-1] and not inside[:-1].any()
 
 
@@ -264,7 +264,7 @@ def test_the_validation_stop_never_looks_at_the_test_environment(few):
     curves = train([config], [0], few, spec)[0]
     blind = dataclasses.replace(curves, accuracy=curves.accuracy.copy())
     blind.accuracy[:, curves.of("test")] = np.nan
-    rule = stopping.STOPPING_RULES["validation_target"]
+    rule = stopping.STOPPING_RULES["validation_target"].applies
     assert rule(blind, spec, config) == rule(curves, spec, config)
 
 
@@ -287,27 +287,27 @@ def test_the_plateau_stop_looks_at_training_alone_and_waits_for_the_full_weight(
 
 def test_an_out_of_memory_is_met_by_a_smaller_batch(few, monkeypatch):
     wanted = train([AUTHORS] * 5, range(5), few, SMALL)
-    plain = training.build_environments
+    plain = environments.build_environments
 
     def short_of_memory(digits, spec, seeds, device):
         if len(seeds) > 2:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes.")
         return plain(digits, spec, seeds, device)
 
-    monkeypatch.setattr(training, "build_environments", short_of_memory)
+    monkeypatch.setattr(trainer, "build_environments", short_of_memory)
     for ours, theirs in zip(train([AUTHORS] * 5, range(5), few, SMALL), wanted, strict=True):
         agree(ours, {name: getattr(theirs, name) for name in (*QUANTITIES, *PROBES)}, tolerance=2e-5)
 
 
 def test_a_batch_is_no_larger_than_memory_holds(few, monkeypatch):
     widths = []
-    plain = training.build_environments
+    plain = environments.build_environments
 
     def noted(digits, spec, seeds, device):
         widths.append(len(seeds))
         return plain(digits, spec, seeds, device)
 
-    monkeypatch.setattr(training, "build_environments", noted)
-    monkeypatch.setattr(training, "runs_in_memory", lambda *arguments: 2)
+    monkeypatch.setattr(trainer, "build_environments", noted)
+    monkeypatch.setattr(trainer, "runs_in_memory", lambda *arguments: 2)
     assert len(train([AUTHORS] * 5, range(5), few, SMALL)) == 5
     assert widths == [2, 2, 1]

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from irm_study.config import RunConfig
-from irm_study.environments import stream
-from irm_study.models import MODELS
-from irm_study.penalties import PENALTIES, irmv1, irmv1_split, signed_gradients, vrex, vrex_difference, vrex_sample
-from irm_study.ramps import RAMPS, penalty_weights
+from irm_study.data import stream
+from irm_study.methods import MODELS, PENALTIES, penalty_weights, signed_gradients
+from irm_study.methods.penalties import irmv1, irmv1_split, vrex, vrex_difference, vrex_sample
+from irm_study.methods.ramps import RAMPS
 
 RAMPED = RunConfig(epochs=100, anneal_epoch=20, ramp_epochs=40, penalty_weight=5000.0)
 
@@ -54,6 +54,22 @@ def test_the_power_ramp_is_epoch_to_the_one_point_six():
     config = RunConfig(epochs=99, anneal_epoch=0, initial_weight=0.0, ramp="power", ramp_exponent=1.6,
                        ramp_epochs=99, penalty_weight=99**1.6)  # fmt: skip
     np.testing.assert_allclose(penalty_weights(config), np.arange(1, 100) ** 1.6)
+
+
+@pytest.mark.parametrize("ramp", RAMPS)
+@pytest.mark.parametrize(("name", "other"), [("ramp_epochs", 23), ("ramp_exponent", 3.5)])
+def test_a_ramp_declares_which_hyperparameters_act_on_it(ramp, name, other):
+    config = RAMPED.model_copy(update={"ramp": ramp})
+    changed = (penalty_weights(config) != penalty_weights(config.model_copy(update={name: other}))).any()
+    assert changed == (name in RAMPS[ramp].uses)
+
+
+@pytest.mark.parametrize("ramp", RAMPS)
+def test_the_length_of_a_ramp_is_how_many_epochs_the_weight_rises(ramp):
+    config = RAMPED.model_copy(update={"ramp": ramp})
+    epochs_to_full = int(np.argmax(np.isclose(penalty_weights(config), 5000.0, rtol=1e-12))) - 20
+    assert config.ramp_length == (0 if ramp == "step" else 40)
+    assert epochs_to_full == max(0, config.ramp_length - 1)
 
 
 def logits_and_labels(environments=2, examples=40, seed=0):
@@ -105,9 +121,9 @@ def test_vrex_is_zero_when_risks_agree_and_its_definitions_are_four_two_one():
 @pytest.mark.parametrize("penalty", PENALTIES)
 def test_a_penalty_gives_one_number_per_run_and_no_run_disturbs_another(penalty):
     logits, labels = logits_and_labels()
-    together = PENALTIES[penalty](logits, labels)
+    together = PENALTIES[penalty].function(logits, labels)
     assert together.shape == (3,)
-    alone = torch.cat([PENALTIES[penalty](logits[r : r + 1], labels[r : r + 1]) for r in range(3)])
+    alone = torch.cat([PENALTIES[penalty].function(logits[r : r + 1], labels[r : r + 1]) for r in range(3)])
     torch.testing.assert_close(together, alone)
 
 

@@ -13,11 +13,21 @@ import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
-from irm_study import parts, records
-from irm_study.config import ConfigError, EnvironmentSpec, RunConfig
-from irm_study.curves import PROBES, QUANTITIES, Curves, curve_columns, curves_from_row
-from irm_study.records import StudyRecord
-from irm_study.studyfile import run_digest
+from irm_study import files
+from irm_study.config import EnvironmentSpec, RunConfig, run_digest
+from irm_study.diagnosis import PROBES, QUANTITIES, Curves, curve_columns, curves_from_row
+from irm_study.errors import ConfigError
+from irm_study.results import StudyRecord, configurations, exports, summaries
+from irm_study.results import parquet as parts
+from irm_study.results.table import (
+    config_of,
+    judge,
+    judged_runs,
+    read_parts,
+    run_row,
+    runs_table,
+    write_part,
+)
 from tests.synthetic import study_record, study_spec
 
 ENVIRONMENTS = EnvironmentSpec(validation_flip=0.5)
@@ -39,7 +49,7 @@ def curves(accuracy=(0.71, 0.73, 0.69, 0.66, 0.65), nll=0.6, **changes) -> Curve
 
 def row(seed: int = 0, stage: str = "search", trial: int = 0, run: RunConfig = RUN, of: Curves | None = None) -> dict:
     digest = run_digest("embedded", ENVIRONMENTS, run)
-    return records.run_row(stage, trial, seed, digest, run, of or curves(), "cpu")
+    return run_row(stage, trial, seed, digest, run, of or curves(), "cpu")
 
 
 # Parts
@@ -47,12 +57,12 @@ def row(seed: int = 0, stage: str = "search", trial: int = 0, run: RunConfig = R
 
 def test_a_part_reads_back_as_it_was_written(tmp_path):
     written = [row(seed, of=curves(nll=0.5 + seed / 10, stopped="train_plateau")) for seed in range(3)]
-    records.write_part(tmp_path, written, ENVIRONMENTS)
-    read = records.read_parts(tmp_path, ENVIRONMENTS)
+    write_part(tmp_path, written, ENVIRONMENTS)
+    read = read_parts(tmp_path, ENVIRONMENTS)
     assert read["seed"].tolist() == [0, 1, 2]
     for before, after in zip(written, read.to_dict("records"), strict=True):
-        assert records.config_of(after) == RUN
-        assert run_digest("embedded", ENVIRONMENTS, records.config_of(after)) == before["digest"]
+        assert config_of(after) == RUN
+        assert run_digest("embedded", ENVIRONMENTS, config_of(after)) == before["digest"]
         back = curves_from_row(after)
         assert (back.seconds, back.stopped, back.environments) == (1.5, "train_plateau", NAMES)
         there = curves_from_row(before)
@@ -62,22 +72,22 @@ def test_a_part_reads_back_as_it_was_written(tmp_path):
 
 
 def test_a_part_from_before_a_hyperparameter_came_has_its_default(tmp_path):
-    path = records.write_part(tmp_path, [row(0), row(1)], ENVIRONMENTS)
+    path = write_part(tmp_path, [row(0), row(1)], ENVIRONMENTS)
     table = pq.read_table(path)
     pq.write_table(table.drop_columns(["initial_seed", "give_up"]), path)
-    read = records.read_parts(tmp_path, ENVIRONMENTS)
-    assert [records.config_of(each) for each in read.to_dict("records")] == [RUN, RUN]
+    read = read_parts(tmp_path, ENVIRONMENTS)
+    assert [config_of(each) for each in read.to_dict("records")] == [RUN, RUN]
     pq.write_table(table.drop_columns(["curve_nll_test"]), path)
     with pytest.raises(ConfigError, match="column curve_nll_test is missing"):
-        records.read_parts(tmp_path, ENVIRONMENTS)
+        read_parts(tmp_path, ENVIRONMENTS)
 
 
 @pytest.mark.parametrize("nothing", ["batch_size", "checkpoint_every"])
 def test_what_is_not_set_reads_back_as_not_set_beside_what_is(tmp_path, nothing):
     unset, given = RUN.model_copy(update={nothing: None}), RUN.model_copy(update={nothing: 2**40 + 1})
-    records.write_part(tmp_path, [row(0, run=unset), row(1, run=given)], ENVIRONMENTS)
-    read = records.read_parts(tmp_path, ENVIRONMENTS).sort_values("seed").to_dict("records")
-    configs = [records.config_of(each) for each in read]
+    write_part(tmp_path, [row(0, run=unset), row(1, run=given)], ENVIRONMENTS)
+    read = read_parts(tmp_path, ENVIRONMENTS).sort_values("seed").to_dict("records")
+    configs = [config_of(each) for each in read]
     assert [getattr(config, nothing) for config in configs] == [None, 2**40 + 1]
     assert [run_digest("embedded", ENVIRONMENTS, each) for each in configs] == [each["digest"] for each in read]
 
@@ -91,7 +101,7 @@ def test_curves_survive_their_columns_whatever_their_numbers():
 
 @pytest.mark.parametrize("step", ["write_table", "replace"])
 def test_a_part_whose_writing_is_cut_short_is_not_there(tmp_path, monkeypatch, step):
-    records.write_part(tmp_path, [row(0)], ENVIRONMENTS)
+    write_part(tmp_path, [row(0)], ENVIRONMENTS)
 
     def torn(table, path=None, **options):
         if step == "write_table":
@@ -100,21 +110,21 @@ def test_a_part_whose_writing_is_cut_short_is_not_there(tmp_path, monkeypatch, s
 
     monkeypatch.setattr(parts.pq if step == "write_table" else os, step, torn)
     with pytest.raises(KeyboardInterrupt):
-        records.write_part(tmp_path, [row(1), row(2)], ENVIRONMENTS)
+        write_part(tmp_path, [row(1), row(2)], ENVIRONMENTS)
     monkeypatch.undo()
-    assert records.read_parts(tmp_path, ENVIRONMENTS)["seed"].tolist() == [0]
-    records.write_part(tmp_path, [row(1), row(2)], ENVIRONMENTS)
-    assert records.read_parts(tmp_path, ENVIRONMENTS)["seed"].tolist() == [0, 1, 2]
+    assert read_parts(tmp_path, ENVIRONMENTS)["seed"].tolist() == [0]
+    write_part(tmp_path, [row(1), row(2)], ENVIRONMENTS)
+    assert read_parts(tmp_path, ENVIRONMENTS)["seed"].tolist() == [0, 1, 2]
 
 
 def test_small_parts_are_merged_and_a_stop_in_between_loses_and_doubles_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(parts, "MERGE_AT", 3)
-    table = records.runs_table(tmp_path, ENVIRONMENTS)
+    table = runs_table(tmp_path, ENVIRONMENTS)
     for seed in range(7):
         table.add([row(seed)])
     names = sorted(path.name.rpartition("-")[0] for path in (tmp_path / "runs").iterdir())
     assert names == ["part", "part-merged", "part-merged"]
-    assert records.read_parts(tmp_path, ENVIRONMENTS)["seed"].tolist() == list(range(7))
+    assert read_parts(tmp_path, ENVIRONMENTS)["seed"].tolist() == list(range(7))
 
     def stop(self, **keywords):
         raise KeyboardInterrupt
@@ -125,33 +135,33 @@ def test_small_parts_are_merged_and_a_stop_in_between_loses_and_doubles_nothing(
         table.add([row(8)])
     monkeypatch.undo()
     assert len(list((tmp_path / "runs").iterdir())) == 6  # merged, and the small ones still there
-    assert records.read_parts(tmp_path, ENVIRONMENTS)["seed"].tolist() == list(range(9))
+    assert read_parts(tmp_path, ENVIRONMENTS)["seed"].tolist() == list(range(9))
 
 
 def test_small_parts_that_earlier_drivers_left_are_merged_with_what_they_lack(tmp_path, monkeypatch):
     for seed in range(3):
-        path = records.write_part(tmp_path, [row(seed)], ENVIRONMENTS)
+        path = write_part(tmp_path, [row(seed)], ENVIRONMENTS)
     pq.write_table(pq.read_table(path).drop_columns(["give_up"]), path)
     monkeypatch.setattr(parts, "MERGE_AT", 3)
-    records.runs_table(tmp_path, ENVIRONMENTS).adopt()
+    runs_table(tmp_path, ENVIRONMENTS).adopt()
     [merged] = (tmp_path / "runs").iterdir()
     assert pq.read_table(merged)["give_up"].to_pylist() == [RUN.give_up] * 3
-    assert records.read_parts(tmp_path, ENVIRONMENTS)["seed"].tolist() == [0, 1, 2]
+    assert read_parts(tmp_path, ENVIRONMENTS)["seed"].tolist() == [0, 1, 2]
 
 
 def test_a_damaged_part_is_named(tmp_path):
-    path = records.write_part(tmp_path, [row(0)], ENVIRONMENTS)
+    path = write_part(tmp_path, [row(0)], ENVIRONMENTS)
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(ConfigError, match=f"{path.name}: not a readable part"):
-        records.read_parts(tmp_path, ENVIRONMENTS)
+        read_parts(tmp_path, ENVIRONMENTS)
 
 
 def test_rows_come_in_the_order_of_stage_trial_and_seed_and_none_twice(tmp_path):
     other = RUN.model_copy(update={"hidden": 9})
     for part in ([row(1000, "confirm")], [row(1, trial=1, run=other)], [row(1), row(0)], [row(0, trial=1, run=other)],
                  [row(1, trial=5)]):  # fmt: skip
-        records.write_part(tmp_path, part, ENVIRONMENTS)
-    read = records.read_parts(tmp_path, ENVIRONMENTS)
+        write_part(tmp_path, part, ENVIRONMENTS)
+    read = read_parts(tmp_path, ENVIRONMENTS)
     told = sorted(zip(read["stage"], read["hidden"], read["seed"], strict=True))
     assert told == [("confirm", 8, 1000), *(("search", hidden, seed) for hidden in (8, 9) for seed in (0, 1))]
     assert read["stage"].tolist() == ["search"] * 4 + ["confirm"]
@@ -159,17 +169,17 @@ def test_rows_come_in_the_order_of_stage_trial_and_seed_and_none_twice(tmp_path)
 
 
 def test_a_folder_without_parts_is_an_empty_table_with_its_columns(tmp_path):
-    read = records.read_parts(tmp_path, ENVIRONMENTS)
+    read = read_parts(tmp_path, ENVIRONMENTS)
     assert len(read) == 0
     assert {"stage", "seed", "digest", "hidden", "curve_nll_validation"} <= set(read.columns)
-    assert len(records.judged_runs(read, "empty", ENVIRONMENTS, "oracle_min")) == 0
+    assert len(judged_runs(read, "empty", ENVIRONMENTS, "oracle_min")) == 0
 
 
 # Judgements
 
 
 def test_judged_columns_are_those_of_the_last_checkpoint():
-    judged = records.judge(RUN, curves(), ENVIRONMENTS, "oracle_min")
+    judged = judge(RUN, curves(), ENVIRONMENTS, "oracle_min")
     assert judged["failure_mode"] == "invariant"
     assert judged["failure_since"] == 20
     expected = {
@@ -181,7 +191,7 @@ def test_judged_columns_are_those_of_the_last_checkpoint():
 
 
 def test_the_criterion_decides_the_score_and_nothing_else():
-    oracle, validation = (records.judge(RUN, curves(), ENVIRONMENTS, name) for name in ("oracle_min", "validation_min"))
+    oracle, validation = (judge(RUN, curves(), ENVIRONMENTS, name) for name in ("oracle_min", "validation_min"))
     assert (oracle.pop("score"), validation.pop("score")) == pytest.approx((0.66, 0.65))
     assert oracle == validation
 
@@ -190,16 +200,16 @@ def test_an_environment_that_is_not_there_is_not_a_number():
     bare = curves()
     kept = {name: getattr(bare, name)[:, :4] for name in QUANTITIES}
     without = dataclasses.replace(bare, environments=NAMES[:4], examples=bare.examples[:4], **kept)
-    assert math.isnan(records.judge(RUN, without, EnvironmentSpec(), "oracle_min")["validation_accuracy"])
+    assert math.isnan(judge(RUN, without, EnvironmentSpec(), "oracle_min")["validation_accuracy"])
 
 
 @pytest.mark.parametrize("nll", [np.nan, 1e6])
 def test_a_run_that_diverged_has_the_worst_score_and_no_accuracy(nll):
-    judged = records.judge(RUN, curves(nll=nll), ENVIRONMENTS, "oracle_min")
+    judged = judge(RUN, curves(nll=nll), ENVIRONMENTS, "oracle_min")
     assert (judged["failure_mode"], judged["score"]) == ("diverged", 0.0)
     names = ["train_accuracy", "train_accuracy_min", "test_accuracy", "heldout_accuracy", "validation_accuracy"]
     assert all(math.isnan(judged[name]) for name in names)
-    told = records.over_seeds(pd.DataFrame([judged, judged | {"test_accuracy": 0.6, "score": 0.5}]))
+    told = summaries.over_seeds(pd.DataFrame([judged, judged | {"test_accuracy": 0.6, "score": 0.5}]))
     assert told["test_accuracy"] == pytest.approx(0.3)
 
 
@@ -213,7 +223,7 @@ def synthetic(tmp_path_factory) -> StudyRecord:
 
 
 def test_the_summary_counts_as_plain_pandas_does(synthetic):
-    told = records.summary(synthetic)
+    told = exports.summary(synthetic)
     search = synthetic.runs.query("stage == 'search'")
     assert told["trials"] == 20
     assert told["runs"] == len(synthetic.runs)
@@ -224,7 +234,7 @@ def test_the_summary_counts_as_plain_pandas_does(synthetic):
 
 
 def test_the_confirmed_table_counts_successes_and_gives_wilson_s_interval(synthetic):
-    told = records.confirmed_table(synthetic)
+    told = configurations.confirmed_table(synthetic)
     confirm = synthetic.runs.query("stage == 'confirm'")
     assert sorted(each["trial"] for each in told) == sorted(confirm["trial"].unique())
     assert told[0]["value"] >= told[1]["value"]
@@ -248,15 +258,15 @@ def test_best_trials_are_complete_ones_each_configuration_once():
             "value": [0.5, 0.4, 0.5, 0.9],
         }
     )
-    assert records.best_trials(trials, 3)["trial"].tolist() == [0, 1]
+    assert configurations.best_trials(trials, 3)["trial"].tolist() == [0, 1]
 
 
 def test_an_unfinished_trial_told_from_its_runs_has_no_value(tmp_path):
     spec = study_spec(study={"seeds": 3}, search={"hidden": [8, 9]}, environments={"validation_flip": 0.5})
     for seed, run in ((0, RUN), (1, RUN), (2, RUN), (0, RUN.model_copy(update={"hidden": 9}))):
-        records.write_part(tmp_path, [row(seed, trial=run.hidden - 8, run=run)], ENVIRONMENTS)
-    runs = records.judged_runs(records.read_parts(tmp_path, ENVIRONMENTS), "a", ENVIRONMENTS, "oracle_min")
-    trials = records.trials_from_runs(runs, spec)
+        write_part(tmp_path, [row(seed, trial=run.hidden - 8, run=run)], ENVIRONMENTS)
+    runs = judged_runs(read_parts(tmp_path, ENVIRONMENTS), "a", ENVIRONMENTS, "oracle_min")
+    trials = configurations.trials_from_runs(runs, spec)
     assert trials["state"].tolist() == ["complete", "running"]
     assert trials["value"].tolist() == pytest.approx([0.66, math.nan], nan_ok=True)
     assert trials["hidden"].tolist() == [8, 9]
@@ -267,13 +277,13 @@ def test_an_unfinished_trial_told_from_its_runs_has_no_value(tmp_path):
 
 def test_what_is_no_number_is_null_in_json():
     values = {"a": math.nan, "b": [np.inf, np.int64(3)], "c": np.float32(0.5), "d": "NaN", "e": {"f": -math.inf}}
-    text = json.dumps(records.finite(values), allow_nan=False)
+    text = json.dumps(files.finite(values), allow_nan=False)
     assert json.loads(text) == {"a": None, "b": [None, 3], "c": 0.5, "d": "NaN", "e": {"f": None}}
 
 
 def test_tables_of_a_study_in_which_all_diverged_are_json_and_csv(tmp_path):
     record = study_record(tmp_path, trials=2, seeds=2, only="diverged")
-    records.write_tables(record)
+    exports.write_tables(record)
     told = json.loads((tmp_path / "summary.json").read_text(), parse_constant=pytest.fail)
     assert told["failure_modes"] == {"diverged": 4}
     assert told["confirmed"][0]["test_accuracy"] == 0
@@ -284,17 +294,17 @@ def test_tables_of_a_study_in_which_all_diverged_are_json_and_csv(tmp_path):
 
 def test_a_csv_keeps_names_that_look_like_other_things(tmp_path):
     record = study_record(tmp_path, trials=1, seeds=1, spec=study_spec(name='a, "b"\n<c> é'))
-    records.write_runs_csv(tmp_path, record.runs)
+    exports.write_runs_csv(tmp_path, record.runs)
     assert set(pd.read_csv(tmp_path / "runs.csv")["study"]) == {'a, "b"\n<c> é'}
 
 
 def test_a_text_that_says_the_same_is_not_written_again(tmp_path):
     path = tmp_path / "text"
-    records.write_text(path, "one")
+    files.write_text(path, "one")
     before = path.stat()
-    records.write_text(path, "one")
+    files.write_text(path, "one")
     assert (path.stat().st_mtime_ns, path.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
-    records.write_text(path, "two")
+    files.write_text(path, "two")
     assert path.read_text() == "two"
     assert [each.name for each in tmp_path.iterdir()] == ["text"]
 
@@ -305,16 +315,16 @@ def test_confirmed_configurations_are_ranked_on_the_seeds_that_all_of_them_have(
         + [("confirm", 1, "b", seed, score) for seed, score in ((1000, 0.8), (1001, 0.8), (1002, 0.1), (1003, 0.1))],
         columns=["stage", "trial", "digest", "seed", "score"],
     )
-    table = records.confirmed(runs, study_spec())
+    table = configurations.confirmed(runs, study_spec())
     assert table["digest"].tolist() == ["b", "a"]
     assert table["value"].tolist() == pytest.approx([0.45, 0.7])  # each over all of its seeds
 
 
 def test_runs_of_a_configuration_stand_in_their_mean_their_middle_half_and_their_worst_tenth():
     scores = [0.0, 0.1, *[0.5] * 16, 0.9, 1.0]
-    told = records.centres(scores)
+    told = summaries.centres(scores)
     assert told["mean"]["value"] == pytest.approx(np.mean(scores))
     assert told["iqm"]["value"] == pytest.approx(0.5)
     assert told["worst_decile"]["value"] == pytest.approx(0.05)
     assert all(each["low"] <= each["value"] <= each["high"] for each in told.values())
-    assert records.centres([0.5, math.nan])["mean"]["value"] == 0.25
+    assert summaries.centres([0.5, math.nan])["mean"]["value"] == 0.25

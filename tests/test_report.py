@@ -15,11 +15,12 @@ import pytest
 from markupsafe import Markup
 from scipy import stats
 
-from irm_study import findings, report, tables
-from irm_study.config import TrainSpec
-from irm_study.drawing import MODE_NAMES
-from irm_study.figures import FIGURES
-from irm_study.proof import describe_proof
+from irm_study.config import TrainSpec, study_digest
+from irm_study.methods import RAMPS
+from irm_study.report import DIGITS, EXHIBITS, MODE_NAMES, SECTIONS, chosen_by, write_report
+from irm_study.report.details import FIELDS
+from irm_study.report.page import first_screen
+from irm_study.report.runs import configurations
 from tests.synthetic import KINDS, study_record, study_spec
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -33,10 +34,15 @@ def written(tmp_path_factory):
     def of(kind):
         if kind not in made:
             record = KINDS[kind](tmp_path_factory.mktemp("study"))
-            made[kind] = record, report.write_report(record).read_text()
+            made[kind] = record, write_report(record).read_text()
         return made[kind]
 
     return of
+
+
+def shown(record):
+    """Names of the exhibits that a record's page shows, in order."""
+    return [name for name, exhibit in EXHIBITS.items() if not exhibit.describe(record).left_out]
 
 
 def text_of(page, element_id):
@@ -52,7 +58,7 @@ def data_of(page):
 def test_every_kind_of_study_has_a_page_and_every_figure_as_svg_and_png(written, kind):
     record, page = written(kind)
     assert page.startswith("<!doctype html>")
-    for name in FIGURES:
+    for name in shown(record):
         assert (record.folder / "figures" / f"{name}.svg").read_text().startswith("<?xml")
         assert (record.folder / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     left = [path.name for path in record.folder.rglob("*") if path.name.endswith(".partial")]
@@ -80,13 +86,29 @@ def test_ids_are_unique_and_references_lead_somewhere(written, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_figure_has_a_title_a_description_and_a_caption_naming_the_digits(written, kind):
     record, page = written(kind)
-    claim = findings.DIGITS[record.spec.digits]
+    claim = DIGITS[record.spec.digits]
     figures = re.findall(r"<figure.*?</figure>", page, re.DOTALL)
-    assert len(figures) == len(findings.describe(record) + describe_proof(record)) > len(FIGURES) - 1
+    assert re.findall(r'<figure id="figure-(\w+)"', page) == shown(record)
+    assert len(figures) == len(shown(record)) >= len(EXHIBITS) - 4
     for figure in figures:
         assert 'role="img" aria-labelledby=' in figure
         assert re.search(r"<title[^>]*>\S.*?</title><desc[^>]*>\S.*?</desc>", figure, re.DOTALL)
         assert claim in figure[figure.index("<figcaption>") :]
+
+
+def test_sections_hold_every_exhibit_once_and_in_page_order(written):
+    _, page = written("proven")
+    names = [exhibit.name for exhibits in SECTIONS.values() for exhibit in exhibits]
+    assert names == list(EXHIBITS) == re.findall(r'<figure id="figure-(\w+)"', page)
+    headings = [html.unescape(text) for text in re.findall(r'<h2 id="section-\d">(.*?)</h2>', page)]
+    assert headings == list(SECTIONS)
+
+
+def test_tables_with_files_of_their_own_are_written_where_they_have_rows(written):
+    record, _ = written("proven")
+    assert {path.name for path in record.folder.glob("*.csv")} == {"regret.csv", "neighbourhood.csv", "agreement.csv"}
+    record, _ = written("empty")
+    assert list(record.folder.glob("*.csv")) == []
 
 
 def test_embedded_digits_are_named_on_the_first_screen(written):
@@ -116,7 +138,7 @@ def test_the_first_screen_says_what_plain_counting_says(written):
 
 def test_the_first_screen_and_the_table_of_trials_agree(written):
     record, page = written("plain")
-    best = report.first_screen(record, tables.configurations(record))["best"]
+    best = first_screen(record, configurations(record))["best"]
     row = re.search(rf'<tr class="trial" data-trial="{best["trial"]}".*?</tr>', page, re.DOTALL)[0]
     assert f"{best['fresh_successes']} of {best['fresh_n']}</span>" in row
     assert f"{best['fresh_successes']} of {best['fresh_n']} fresh seeds" in text_of(page, "success-rate")
@@ -126,16 +148,18 @@ def test_the_first_screen_and_the_table_of_trials_agree(written):
     ("criterion", "environments", "words"),
     [("oracle_min", {}, "looked at the test environment"),
      ("validation_min", {"validation_flip": 0.5}, "the test environment was not looked at"),
-     ("train_nll", {}, "training environments alone")],
+     ("train_only", {}, "training environments alone")],
 )  # fmt: skip
-def test_the_page_says_whose_eyes_chose(criterion, environments, words):
+def test_the_page_says_what_evidence_the_choice_used(criterion, environments, words):
     spec = study_spec(study={"criterion": criterion}, environments=environments)
-    assert words in findings.chosen_by(spec)
+    assert words in chosen_by(spec)
 
 
 def test_an_oracle_stopping_rule_makes_the_choice_an_oracles():
-    spec = study_spec(study={"criterion": "train_nll"}, run={"stop": "oracle_zone", "epochs": 201})
-    assert findings.chosen_by(spec).startswith("oracle")
+    spec = study_spec(study={"criterion": "train_only"}, run={"stop": "oracle_target", "epochs": 201})
+    assert chosen_by(spec).startswith("oracle")
+    spec = study_spec(study={"criterion": "train_only"}, search={"stop": ["none", "oracle_target"]})
+    assert chosen_by(spec) == "oracle: the stopping rule oracle_target looked at the test environment"
 
 
 # A verdict no stronger than its interval
@@ -143,7 +167,7 @@ def test_an_oracle_stopping_rule_makes_the_choice_an_oracles():
 
 def verdict_of(folder, **kind):
     record = study_record(folder, **kind)
-    return report.first_screen(record, tables.configurations(record))
+    return first_screen(record, configurations(record))
 
 
 @pytest.mark.parametrize(
@@ -175,7 +199,7 @@ def test_few_fresh_seeds_and_an_unfinished_study_are_said(tmp_path):
 def test_every_caption_is_a_sentence(written, kind):
     record, page = written(kind)
     captions = re.findall(r"<figcaption>(.*?) <strong>(.*?)</strong>", page, re.DOTALL)
-    assert len(captions) == len(findings.describe(record) + describe_proof(record))
+    assert len(captions) == len(shown(record))
     for sentence in (text for caption in captions for text in caption):
         assert sentence.endswith(".") and not re.search(r"\bnan\b|None|\binf\b", sentence), sentence
 
@@ -189,13 +213,15 @@ def test_hostile_names_are_printed_and_not_obeyed(written):
     assert "色付き" in page
     assert "<script>alert" not in page and "<img src=x" not in page and "<b>bold</b>" not in page
     assert page.count("<script") == 2 and page.count("</script") == 2
-    evidence = [run[10] for trial in data_of(page)["trials"].values() for run in trial["runs"]]
+    evidence = [text for trial in data_of(page)["trials"].values() for text in trial["runs"]["evidence"]]
     assert all(text.startswith("</script><img") for text in evidence)
 
 
 @pytest.mark.parametrize("kind", ["plain", "hostile names", "validation environment", "nothing searched"])
-def test_a_copied_configuration_is_a_file_that_train_takes(written, kind):
+def test_a_copied_configuration_is_a_file_that_train_takes(written, kind, monkeypatch):
     record, page = written(kind)
+    for name in record.spec.search.get("ramp", ()):
+        monkeypatch.setitem(RAMPS, name, RAMPS.get(name, RAMPS["step"]))  # as a plugin's would be
     data = data_of(page)
     for row in record.trials.to_dict("records"):
         trial = data["trials"][str(row["trial"])]
@@ -212,59 +238,64 @@ def test_a_row_opens_every_run_of_its_trial_with_evidence_and_curves(written):
     record, page = written("plain")
     data = data_of(page)
     for trial, runs in record.runs.groupby("trial"):
-        shown = data["trials"][str(trial)]["runs"]
-        assert [run[0] for run in shown] == runs["seed"].tolist()
-        assert [run[2] for run in shown] == runs["failure_mode"].tolist()
-        assert [run[10] for run in shown] == runs["evidence"].tolist()
-        assert [data["explanations"][run[11]] for run in shown] == runs["explanation"].tolist()
-        for run, test in zip(shown, runs["curve_accuracy_test"], strict=True):
-            last = None if np.isnan(test[-1]) else round(1000 * test[-1])
-            assert run[15][-1] == last and len(run[13]) == len(run[14]) == len(run[15]) <= 40
+        fields = data["trials"][str(trial)]["runs"]
+        assert set(fields) == set(FIELDS) and {len(values) for values in fields.values()} == {len(runs)}
+        for column in ("seed", "stage", "failure_mode", "failure_since", "epochs_trained", "anneal_epoch", "evidence"):
+            assert fields[column] == runs[column].tolist()
+        for column in ("score", "train_accuracy_min", "test_accuracy", "heldout_accuracy"):
+            values = [np.nan if value is None else value for value in fields[column]]
+            assert values == pytest.approx(runs[column].tolist(), abs=5e-5, nan_ok=True)
+        assert [data["explanations"][place] for place in fields["explanation"]] == runs["explanation"].tolist()
+        curves = zip(*(fields[f"curve_{name}"] for name in ("epoch", "train", "test")), strict=True)
+        for (epoch, train, test), measured in zip(curves, runs["curve_accuracy_test"], strict=True):
+            assert test[-1] == (None if np.isnan(measured[-1]) else round(1000 * measured[-1]))
+            assert len(epoch) == len(train) == len(test) <= 40
 
 
 def test_the_same_study_gives_the_same_bytes(tmp_path):
     first, second = (study_record(tmp_path / name, trials=1) for name in ("a", "b"))
     for record in (first, second):
         record.folder.mkdir()
-        report.write_report(record)
+        write_report(record)
     for path in sorted((tmp_path / "a").rglob("*.*")):
         assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes(), path.name
 
 
 def test_writing_again_touches_no_file(tmp_path):
     record = study_record(tmp_path, trials=1)
-    report.write_report(record)
+    write_report(record)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")}
-    report.write_report(record)
+    write_report(record)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")} == before
 
 
 def test_a_page_of_200_trials_with_10_seeds_stays_under_3_megabytes(tmp_path):
     record = study_record(tmp_path, trials=200, seeds=10, confirm_top=5, confirm_seeds=20)
-    assert report.write_report(record).stat().st_size < 3_000_000
+    assert write_report(record).stat().st_size < 3_000_000
 
 
 def test_a_page_of_10000_runs_is_drawn_without_a_warning_in_a_minute_and_2_gigabytes(tmp_path):
     code = (
         "import sys, time; from pathlib import Path\n"
-        "from irm_study import report; from irm_study.benchmark import peak\n"
+        "from irm_study import report; from irm_study.bench import peak\n"
         "from tests.synthetic import study_record\n"
         "record = study_record(Path(sys.argv[1]), trials=1000, seeds=10, confirm_top=5, confirm_seeds=20)\n"
         "began = time.process_time(); report.write_report(record)\n"
         "print(time.process_time() - began, peak('cpu'))"  # its own: getrusage tells a parent's peak after an exec
     )
-    root = str(Path(report.__file__).parents[1])
+    root = str(Path(__file__).parents[1])
     command = [sys.executable, "-W", "error", "-c", code, str(tmp_path)]
-    told = subprocess.run(command, cwd=root, capture_output=True, text=True)
-    assert told.returncode == 0, told.stderr
-    seconds, memory = map(float, told.stdout.split())
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    seconds, memory = map(float, done.stdout.split())
     assert seconds < 60 and memory < 2e9
-    assert {path.stem for path in (tmp_path / "figures").glob("*.svg")} >= FIGURES.keys()
+    always = {name for name, exhibit in EXHIBITS.items() if exhibit.left_out is None}
+    assert {path.stem for path in (tmp_path / "figures").glob("*.svg")} >= always
 
 
 def test_how_it_was_made_is_on_the_page(written):
     record, page = written("plain")
     assert text_of(page, "command") == record.provenance["command"]
-    assert report.study_digest(record.spec) in page
+    assert study_digest(record.spec) in page
     study = tomllib.loads(text_of(page, "study-file"))
     assert type(record.spec).model_validate(study) == record.spec

@@ -1,4 +1,4 @@
-"""What fresh seeds prove: the tables against plain pandas, and their pictures for every kind of study."""
+"""What runs on fresh seeds show: the tables against plain pandas, and their exhibits for every kind of study."""
 
 from __future__ import annotations
 
@@ -11,13 +11,19 @@ import pytest
 from matplotlib.figure import Figure
 from scipy import stats
 
-from irm_study import stability, tables
-from irm_study.proof import conclude_regret, describe_proof
-from irm_study.stability_figures import STABILITY_FIGURES
+from irm_study.report import EXHIBITS
+from irm_study.report.failure_onset import agreement
+from irm_study.report.regret import regret
+from irm_study.report.runs import runs_of
+from irm_study.report.search import cost
+from irm_study.report.winner import crossed, neighbourhood
 from irm_study.statistics import variance_shares
 from tests.synthetic import KINDS
 
 pytestmark = pytest.mark.filterwarnings("error")
+
+ON_FRESH_SEEDS = ("neighbourhood", "draws", "evidence_sources", "regret")
+"""Exhibits that a page has only where the study has the runs for them."""
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +32,7 @@ def proven(tmp_path_factory):
 
 
 def test_regret_is_the_distance_to_the_best_choice_on_fresh_seeds(proven):
-    table = stability.regret(proven)
+    table = regret(proven)
     assert (table["criterion"][0], table["aggregate"][0]) == ("oracle_min", "mean")
     fresh = proven.runs[proven.runs["stage"].isin(["confirm", "criterion"])]
     means = fresh.groupby("trial")["score_oracle_min"].mean()
@@ -37,13 +43,13 @@ def test_regret_is_the_distance_to_the_best_choice_on_fresh_seeds(proven):
 
 
 def test_a_choice_without_fresh_seeds_has_no_regret(tmp_path):
-    table = stability.regret(KINDS["plain"](tmp_path))
+    table = regret(KINDS["plain"](tmp_path))
     assert table.loc[table["n"] == 0, "regret"].isna().all()
     assert table.loc[table["n"] > 0, "regret"].notna().all()
 
 
 def test_the_neighbourhood_counts_successes_on_the_winners_seeds(proven):
-    table = stability.neighbourhood(proven)
+    table = neighbourhood(proven)
     assert set(table["hyperparameter"]) == {"penalty_weight", "anneal_epoch", "learning_rate"}
     weight = table[table["hyperparameter"] == "penalty_weight"]
     assert weight["factor"].tolist() == [0.5, 0.8, 1.0, 1.25, 2.0]
@@ -58,69 +64,83 @@ def test_the_neighbourhood_counts_successes_on_the_winners_seeds(proven):
         assert (row["low"], row["high"]) == pytest.approx((wilson.low, wilson.high))
 
 
-def test_agreement_counts_every_run_once_for_each_pair_of_eyes(proven):
-    table = stability.agreement(proven)
+def test_agreement_counts_every_run_once_for_each_evidence_source(proven):
+    table = agreement(proven)
     runs = proven.runs[proven.runs["stage"].isin(["search", "confirm"])]
     assert table["runs"].sum() == len(runs)
-    same = table.loc[table["failure_mode"] == table["seen_as"], "runs"].sum()
+    same = table.loc[table["failure_mode"] == table["failure_mode_by_source"], "runs"].sum()
     assert same == (runs["failure_mode"] == runs["failure_mode_train"]).sum() < len(runs)
 
 
-def test_a_validation_environment_adds_a_pair_of_eyes(tmp_path):
-    assert set(stability.agreement(KINDS["validation environment"](tmp_path))["eyes"]) == {"train", "validation"}
+def test_a_validation_environment_adds_an_evidence_source(tmp_path):
+    assert set(agreement(KINDS["validation environment"](tmp_path))["evidence_source"]) == {"train", "validation"}
 
 
 def test_the_spread_is_shared_out_over_the_crossed_draws(proven):
-    table = stability.crossed(proven)
+    table = crossed(proven)
     assert table.shape == (4, 4)
     own = proven.runs[proven.runs["stage"] == "draws"].set_index(["seed", "initial_seed"])["test_accuracy"].fillna(0.0)
     assert table.loc[1002, 1003] == own[1002, 1003]
-    assert stability.spread(proven) == variance_shares(table.to_numpy())
+    shares = variance_shares(table.to_numpy())
+    sentence = EXHIBITS["draws"].describe(proven).sentence
+    assert f"{100 * shares.data:.0f}% from the draw of data" in sentence
+    assert f"{100 * shares.initialisation:.0f}% from the initialisation" in sentence
+    assert f"{100 * shares.rest:.0f}% from neither alone; 4 × 4 runs" in sentence
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_study_is_described_and_drawn(tmp_path, kind):
-    pictures = describe_proof(KINDS[kind](tmp_path))
-    assert {picture.name for picture in pictures} <= set(STABILITY_FIGURES)
-    assert kind != "proven" or {picture.name for picture in pictures} == set(STABILITY_FIGURES)
-    for picture in pictures:
-        figure = STABILITY_FIGURES[picture.name](*picture.data)
+    record = KINDS[kind](tmp_path)
+    described = [EXHIBITS[name].describe(record) for name in ON_FRESH_SEEDS]
+    shown = [each for each in described if not each.left_out]
+    assert kind != "proven" or shown == described
+    assert all(len(each.tables[0]) > 0 for each in shown)
+    for each in shown:
+        figure = each.figure()
         assert isinstance(figure, Figure)
         figure.savefig(io.BytesIO(), format="png", dpi=50)
-        assert picture.shows.endswith(".") and picture.concludes.endswith(".")
+        assert each.shows.endswith(".") and each.sentence.endswith(".")
 
 
-@pytest.mark.parametrize("name", STABILITY_FIGURES)
+def test_exhibits_without_runs_on_fresh_seeds_are_left_out(tmp_path):
+    record = KINDS["unfinished"](tmp_path)
+    left_out = {name for name, exhibit in EXHIBITS.items() if exhibit.describe(record).left_out}
+    assert left_out == {"neighbourhood", "draws", "regret"}
+    assert {name for name, exhibit in EXHIBITS.items() if exhibit.left_out} == set(ON_FRESH_SEEDS)
+
+
+@pytest.mark.parametrize("name", ON_FRESH_SEEDS)
 def test_an_empty_table_says_so(name):
-    columns = ["n", "hyperparameter", "failure_mode", "seen_as", "eyes"]
-    figure = STABILITY_FIGURES[name](pd.DataFrame(columns=columns))
+    columns = ["n", "hyperparameter", "failure_mode", "failure_mode_by_source", "evidence_source"]
+    figure = EXHIBITS[name].draw(pd.DataFrame(columns=columns))
     assert "Nothing to show" in figure.texts[0].get_text()
 
 
 def test_a_choice_of_the_study_s_own_without_fresh_seeds_is_said_so(proven):
-    table = stability.regret(proven)
+    table = regret(proven)
     table.loc[0, "n"] = 0
-    assert conclude_regret(table) == f"The study's own choice, trial {table['trial'][0]}, was not tried on fresh seeds."
+    sentence = EXHIBITS["regret"].sentence(table)
+    assert sentence == f"The study's own choice, trial {table['trial'][0]}, was not tried on fresh seeds."
 
 
 def test_neighbours_of_a_former_winner_are_not_the_new_one_s(proven):
     digests = proven.runs["digest"].mask(proven.runs["stage"] == "neighbour", "of another")
     other = dataclasses.replace(proven, runs=proven.runs.assign(digest=digests))
-    assert stability.neighbourhood(other).empty
-    assert "neighbourhood" not in {picture.name for picture in describe_proof(other)}
+    assert neighbourhood(other).empty
+    assert EXHIBITS["neighbourhood"].describe(other).left_out
 
 
 def test_a_table_of_draws_with_a_hole_counts_as_far_as_it_is_whole(proven):
-    whole = stability.crossed(proven)
+    whole = crossed(proven)
     drawn = proven.runs["stage"] == "draws"
     last = drawn & (proven.runs["seed"] == whole.index[-1]) & (proven.runs["initial_seed"] == whole.columns[1])
     assert last.sum() == 1
-    holed = stability.crossed(dataclasses.replace(proven, runs=proven.runs[~last]))
+    holed = crossed(dataclasses.replace(proven, runs=proven.runs[~last]))
     pd.testing.assert_frame_equal(holed, whole.iloc[:-1, :-1])
     diverged = proven.runs["test_accuracy"].mask(last)
-    counted = stability.crossed(dataclasses.replace(proven, runs=proven.runs.assign(test_accuracy=diverged)))
+    counted = crossed(dataclasses.replace(proven, runs=proven.runs.assign(test_accuracy=diverged)))
     assert counted.iloc[-1, 1] == 0 and counted.shape == whole.shape
 
 
-def test_what_was_trained_to_prove_is_part_of_the_cost(proven):
-    assert tables.cost(proven)["runs"].sum() == len(proven.runs) > len(tables.runs_of(proven))
+def test_what_was_trained_on_fresh_seeds_is_part_of_the_cost(proven):
+    assert cost(proven)["runs"].sum() == len(proven.runs) > len(runs_of(proven))

@@ -10,12 +10,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from irm_study import records
-from irm_study.config import RunConfig, StudySpec
-from irm_study.records import StudyRecord
-from irm_study.stopping import COLLAPSED_CHECKPOINTS, first_collapse, given_up
-from irm_study.studyfile import run_digest
-from irm_study.tables import recoveries
+from irm_study.config import RunConfig, StudySpec, run_digest
+from irm_study.diagnosis import first_collapse
+from irm_study.diagnosis.stopping import COLLAPSED_CHECKPOINTS, given_up
+from irm_study.report.failure_onset import recoveries
+from irm_study.results import StudyRecord, configurations, table
 from tests.test_failures import SPEC, curves_of
 
 RUN = RunConfig(epochs=100, anneal_epoch=20, give_up=False, penalty_weight=3e4)
@@ -56,11 +55,11 @@ def test_recoveries_are_counted_by_kind_beginning_and_decade_of_the_weight():
         3: curves_of(*["partial"] * 10),
     }
     digest = run_digest("embedded", SPEC, RUN)
-    rows = [records.run_row("search", 0, seed, digest, RUN, curves, "cpu") for seed, curves in ends.items()]
-    given = records.run_row("search", 0, 9, digest, RUN.model_copy(update={"give_up": True}), ends[0], "cpu")
+    rows = [table.run_row("search", 0, seed, digest, RUN, curves, "cpu") for seed, curves in ends.items()]
+    given = table.run_row("search", 0, 9, digest, RUN.model_copy(update={"give_up": True}), ends[0], "cpu")
     spec = StudySpec(name="recoveries", run=RUN)
-    runs = records.judged_runs(pd.DataFrame([*rows, given]), spec.name, SPEC, "oracle_min")
-    found = recoveries(StudyRecord(Path(), spec, runs, records.trials_from_runs(runs, spec), {}, {}))
+    runs = table.judged_runs(pd.DataFrame([*rows, given]), spec.name, SPEC, "oracle_min")
+    found = recoveries(StudyRecord(Path(), spec, runs, configurations.trials_from_runs(runs, spec), {}, {}))
     assert found[["collapsed", "began", "weight_from", "runs", "recovered"]].to_dict("records") == [
         {"collapsed": "constant", "began": "at the anneal", "weight_from": 1e4, "runs": 2, "recovered": 0},
         {"collapsed": "one class", "began": "at the anneal", "weight_from": 1e4, "runs": 1, "recovered": 1},

@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from irm_study import cli, digits, search
-from irm_study.config import ConfigError
-from irm_study.driver import Settings
-from irm_study.study import run_study
-from irm_study.studyfile import shown_command, study_toml
+from irm_study import cli
+from irm_study.config import study_toml
+from irm_study.errors import ConfigError, shown_command
+from irm_study.search import open_search
+from irm_study.study import Settings, run_study
 from tests.servers import postgres
 from tests.test_study import FORKS, Silent, Stop, StopAfter, assert_same_study, few_digits, small
 
@@ -26,7 +26,7 @@ def server(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch):
-    monkeypatch.setattr(digits, "load_digits", few_digits)
+    monkeypatch.setattr("irm_study.data.load_digits", few_digits)
 
 
 def test_a_study_on_a_database_server_equals_one_in_its_folder(server, tmp_path):
@@ -40,7 +40,7 @@ def test_a_study_on_a_database_server_equals_one_in_its_folder(server, tmp_path)
 
 
 def hold(url: str, ready, done) -> None:
-    held = search.open_search(small(2, search={"hidden": [4, 5]}), None, url)
+    held = open_search(small(2, search={"hidden": [4, 5]}), None, url)
     ready.set()
     done.wait()
     held.close()

@@ -9,11 +9,8 @@ import os
 import random
 import shutil
 import sys
-import threading
 import time
 import tomllib
-from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -22,17 +19,15 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
-from joblib.externals.loky import reusable_executor
 
-from irm_study import digits, driver, execution, study
-from irm_study.config import ConfigError, StudySpec, TrainSpec
-from irm_study.confirmation import fresh_seeds
-from irm_study.driver import Settings
-from irm_study.execution import Batch, ExecutionError, Workers
-from irm_study.findings import caveats
-from irm_study.locks import holder_of, locked
-from irm_study.study import confirm_study, kinds, load_study, run_study, train_runs
-from irm_study.studyfile import read_train, run_digest, study_digest, study_toml
+from irm_study import data
+from irm_study.config import StudySpec, TrainSpec, read_train, run_digest, study_digest, study_toml
+from irm_study.data import digits
+from irm_study.errors import ConfigError
+from irm_study.execution import Workers
+from irm_study.report.verdict import caveats
+from irm_study.results import fresh_seeds, holder_of, load_study, locked
+from irm_study.study import Settings, confirm_study, run_study, train_runs
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["tests.test_study", "irm_study.cli", "irm_study.training", "alembic.context"])
@@ -54,7 +49,7 @@ def small(trials: int = 3, seeds=2, **changes) -> StudySpec:
         "study": study_section,
         "confirm": {"top": 1, "seeds": 2},
     }
-    return StudySpec.model_validate(tables | changes, context=kinds())
+    return StudySpec.model_validate(tables | changes)
 
 
 class Silent:
@@ -104,7 +99,7 @@ def few_digits(name: str, data_root=None) -> digits.Digits:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(digits, "load_digits", few_digits)
+    monkeypatch.setattr("irm_study.data.load_digits", few_digits)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -162,7 +157,7 @@ def finished(tmp_path_factory):
     """A small study, run to its end."""
     folder = tmp_path_factory.mktemp("finished")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(digits, "load_digits", few_digits)
+        patch.setattr("irm_study.data.load_digits", few_digits)
         record, trained = run(small(environments={"validation_flip": 0.5}), folder)
     assert trained == 3 * 2 + 2
     return folder, record
@@ -225,7 +220,7 @@ def test_study_toml_keeps_the_study_and_its_digest(finished):
 
 def test_the_winner_s_file_trains_as_it_is_and_is_the_confirmed_configuration(finished, tmp_path):
     folder, _ = finished
-    spec = read_train(folder / "best.toml", kinds())
+    spec = read_train(folder / "best.toml")
     confirmed = json.loads((folder / "summary.json").read_text())["confirmed"][0]
     assert run_digest(spec.digits, spec.environments, spec.run) == confirmed["digest"]
     runs, trained = train_runs(spec, [1000], tmp_path, Settings(), Silent())
@@ -287,9 +282,7 @@ def test_the_same_study_gives_the_same_table_byte_for_byte_but_for_times(tmp_pat
         written.append(runs.drop(columns="seconds").to_csv(index=False).encode())
     assert written[0] == written[1]
     seeds = record.runs.query("stage == 'confirm'")["seed"].tolist()
-    again, _ = train_runs(
-        read_train(tmp_path / "one" / "best.toml", kinds()), seeds, tmp_path / "train", Settings(), Silent()
-    )
+    again, _ = train_runs(read_train(tmp_path / "one" / "best.toml"), seeds, tmp_path / "train", Settings(), Silent())
     columns = ["seed", "train_accuracy", "train_accuracy_min", "test_accuracy", "heldout_accuracy", "train_nll"]
     confirmed = record.runs.query("stage == 'confirm'")[columns].reset_index(drop=True)
     pd.testing.assert_frame_equal(again[columns].reset_index(drop=True), confirmed, check_exact=True)
@@ -313,9 +306,9 @@ class OutOfOrder(Workers):
 @pytest.mark.parametrize("jobs", [1, 4])
 def test_an_interrupted_study_equals_an_uninterrupted_one(tmp_path, monkeypatch, sampler, jobs):
     if jobs > 1:
-        monkeypatch.setattr(study, "Workers", OutOfOrder)
+        monkeypatch.setattr("irm_study.study.run.Workers", OutOfOrder)
     search = {"ramp": ["step", "linear"], "learning_rate": [0.01, 0.03, 0.1]} if sampler == "grid" else SEARCH
-    monkeypatch.setattr(driver, "GRID_GROUP", 1 if jobs > 1 else 2)
+    monkeypatch.setattr("irm_study.study.search_stage.GRID_GROUP", 1 if jobs > 1 else 2)
     trials = 13 if sampler == "tpe" else 5  # TPE draws the first 10 as a random sampler does
     spec = small(trials, search=search, study={"sampler": sampler})
     whole, _ = run(spec, tmp_path / "whole", jobs=jobs)
@@ -331,7 +324,7 @@ def test_an_interrupted_study_equals_an_uninterrupted_one(tmp_path, monkeypatch,
 
 @pytest.mark.parametrize("jobs", [1, 4])
 def test_a_driver_stopped_before_or_after_any_write_to_the_storage_loses_nothing(tmp_path, monkeypatch, jobs):
-    monkeypatch.setattr(study, "Workers", OutOfOrder)
+    monkeypatch.setattr("irm_study.study.run.Workers", OutOfOrder)
     spec = small(3, study={"sampler": "random"})
     whole, _ = run(spec, tmp_path / "whole", jobs=jobs)
     writes = ("create_new_trial", "set_trial_user_attr", "set_trial_state_values")
@@ -364,7 +357,7 @@ def command(folder: str) -> None:
 
     images, labels = (np.load(f"{folder}/{name}.npy") for name in ("images", "labels"))
     few = digits.Digits("embedded", images, labels, phases=4, test_digits=60)
-    digits.load_digits = lambda name, data_root=None: few
+    data.load_digits = lambda name, data_root=None: few
     torch.set_num_threads(1)
     sys.argv = ["irm-study", "run", f"{folder}/small.toml", "--out", f"{folder}/out", "--jobs", "1", "--quiet"]
     main()
@@ -424,87 +417,6 @@ def test_more_trials_continue_the_study_and_equal_one_that_was_as_long_from_the_
     assert (trained, len(fewer.trials)) == (0, 5)
 
 
-# Workers
-
-
-def test_a_killed_worker_costs_nothing_but_its_batch(tmp_path):
-    class KillOne(Silent):
-        killed = 0
-
-        def runs_finished(self, rows):
-            if not self.killed:
-                self.killed = next(iter(reusable_executor._executor._processes))
-                os.kill(self.killed, 9)
-
-    watcher = KillOne()
-    spec = small(3, seeds=1)  # with two jobs, two trials at a time
-    record, _ = run(spec, tmp_path, watcher, jobs=2)
-    assert watcher.killed
-    assert len(complete_trials(tmp_path)) == 3
-    assert trained_once(tmp_path)
-    assert len(record.runs) == 3 + 2
-
-
-def test_a_batch_whose_workers_always_die_ends_in_one_message(monkeypatch):
-    class Dying:
-        submitted = 0
-
-        def submit(self, *arguments):
-            self.submitted += 1
-            future: Future = Future()
-            future.set_exception(BrokenProcessPool("killed"))
-            return future
-
-        def shutdown(self, **keywords):
-            pass
-
-    dying = Dying()
-    monkeypatch.setattr(execution, "local_processes", lambda *arguments: dying)
-    spec = small()
-    with pytest.raises(ExecutionError, match=r"seeds \[5\].*hidden = 4.*fewer --jobs"), Workers(2) as workers:
-        workers.submit(Batch((spec.run,), (5,), "embedded", spec.environments))
-        while workers.pending:
-            list(workers.finished())
-    assert dying.submitted == execution.ATTEMPTS
-
-
-def test_batches_that_end_one_after_another_are_told_together(monkeypatch):
-    class Slow:
-        """Ends the first batch after 1 s, the second a moment later, the third never."""
-
-        ends = iter((1.0, 1.01, None))
-
-        def submit(self, *arguments):
-            future: Future = Future()
-            if (seconds := next(self.ends)) is not None:
-                threading.Timer(seconds, future.set_result, [[]]).start()
-            return future
-
-        def shutdown(self, **keywords):
-            pass
-
-    monkeypatch.setattr(execution, "local_processes", lambda *arguments: Slow())
-    monkeypatch.setattr(execution, "GATHER", 0.5)
-    spec = small()
-    with Workers(2) as workers:
-        for seed in (1, 2, 3):
-            workers.submit(Batch((spec.run,), (seed,), "embedded", spec.environments))
-        assert [batch.seeds for batch, _ in workers.finished()] in ([(1,), (2,)], [(2,), (1,)])
-        assert len(workers.pending) == 1
-
-
-def test_work_that_fails_is_told_with_the_configuration(monkeypatch):
-    def failing(*arguments):
-        raise RuntimeError("out of\nmemory")
-
-    monkeypatch.setattr("irm_study.training.train", failing)
-    spec = small()
-    message = r"seeds \[5\].*hidden = 4.*RuntimeError: out of memory"
-    with pytest.raises(ExecutionError, match=message), Workers(1) as workers:
-        workers.submit(Batch((spec.run,), (5,), "embedded", spec.environments))
-        list(workers.finished())
-
-
 def test_a_confirmation_of_many_seeds_is_written_as_it_goes(tmp_path):
     spec = small(1, confirm={"top": 1, "seeds": 9})
     with pytest.raises(Stop):
@@ -521,7 +433,7 @@ def test_a_confirmation_of_many_seeds_is_written_as_it_goes(tmp_path):
 
 @pytest.mark.parametrize("jobs", [1, 8])
 def test_a_run_in_the_table_is_not_trained_again_whichever_trial_asks(tmp_path, monkeypatch, jobs):
-    monkeypatch.setattr(study, "Workers", OutOfOrder)
+    monkeypatch.setattr("irm_study.study.run.Workers", OutOfOrder)
     spec = small(6, search={"ramp": ["step", "linear"]}, study={"sampler": "random"})
     record, trained = run(spec, tmp_path, jobs=jobs)  # with 8 jobs, four trials at a time
     assert len(complete_trials(tmp_path)) == 6

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from irm_study import training
 from irm_study.config import EnvironmentSpec, RunConfig
-from irm_study.curves import PROBES, QUANTITIES
-from irm_study.training import checkpoints, train
+from irm_study.diagnosis import PROBES, QUANTITIES
+from irm_study.methods import penalties
+from irm_study.training import network, program, train
+from irm_study.training.trainer import checkpoints
 from tests.reference import train_reference
 
 SHORT = RunConfig(hidden=29, epochs=24, anneal_epoch=8, penalty_weight=300.0, learning_rate=3e-3, checkpoint_every=1)
@@ -42,7 +43,9 @@ def test_fast_and_slow_agree_on_full_mnist(mnist):
 
 
 def test_agreement_fails_without_the_closed_form_penalty(few, monkeypatch):
-    monkeypatch.setitem(training.PENALTIES, "irmv1", lambda logits, labels: 0.0 * logits.mean((1, 2)))
+    monkeypatch.setitem(
+        penalties.PENALTIES, "irmv1", penalties.Penalty(lambda logits, labels: 0.0 * logits.mean((1, 2)))
+    )
     assert largest_difference(*both(SHORT, few)) > 1e-2
 
 
@@ -56,7 +59,7 @@ def test_agreement_fails_without_the_division_by_the_weight(few):
 def test_agreement_fails_without_the_decay_of_biases(few, monkeypatch):
     config = SHORT.model_copy(update={"l2_weight": 0.05})
     agree(*both(config, few))
-    plain = training.network_for
+    plain = network.network_for
 
     class BiasesSpared:
         """Adds back to the gradient what the trainer takes off the biases."""
@@ -79,7 +82,7 @@ def test_agreement_fails_without_the_decay_of_biases(few, monkeypatch):
 
             return logits, spared
 
-    monkeypatch.setattr(training, "network_for", BiasesSpared)
+    monkeypatch.setattr(program, "network_for", BiasesSpared)
     assert largest_difference(*both(config.model_copy(update={"rescale": False}), few)) > 1e-3
 
 

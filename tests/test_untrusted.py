@@ -15,10 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from irm_study import cli, digits, parts, records, untrusted
-from irm_study.config import ConfigError
-from irm_study.driver import Settings
-from irm_study.study import load_study, run_study
+from irm_study import cli, files
+from irm_study.errors import ConfigError
+from irm_study.results import columns, load_study, table, untrusted
+from irm_study.results import parquet as parts
+from irm_study.study import Settings, run_study
 from tests.test_study import Silent, few_digits, small
 
 
@@ -26,7 +27,7 @@ from tests.test_study import Silent, few_digits, small
 def honest(tmp_path_factory):
     folder = tmp_path_factory.mktemp("honest") / "study"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(digits, "load_digits", few_digits)
+        patch.setattr("irm_study.data.load_digits", few_digits)
         run_study(small(2), folder, Settings(), Silent())
     return folder
 
@@ -90,7 +91,8 @@ def test_a_pipe_in_place_of_a_file_is_not_waited_for(irm, crafted):
 
 def one_row(crafted) -> pa.Table:
     spec = load_study(crafted).spec
-    return pq.read_table(next((crafted / "runs").glob("part-*")), schema=records.schema(spec.environments)).slice(0, 1)
+    schema = columns.schema_of(columns.stored_columns(spec.environments))
+    return pq.read_table(next((crafted / "runs").glob("part-*")), schema=schema).slice(0, 1)
 
 
 def put(crafted, table: pa.Table, **options) -> str:
@@ -210,15 +212,15 @@ def test_a_database_without_end_is_left_after_a_while(crafted, monkeypatch):
     expected = load_study(crafted).trials
     with contextlib.closing(sqlite3.connect(crafted / "study.db")) as database:
         database.executescript("DROP TABLE trials; DROP TABLE trial_user_attributes;" + ENDLESS)
-    assert untrusted.read_trials(crafted / "study.db", "small") is None
-    assert load_study(crafted).trials.equals(expected)  # told from the runs
+    assert untrusted.read_stored_trials(crafted / "study.db", "small") is None
+    assert load_study(crafted).trials.equals(expected)  # from the runs
 
 
 def test_reading_a_study_writes_nothing_to_its_storage(crafted):
     before = (crafted / "study.db").read_bytes()
     load_study(crafted)
     assert (crafted / "study.db").read_bytes() == before
-    assert [each.state for each in untrusted.read_trials(crafted / "study.db", "small")] == ["complete"] * 2
+    assert [each.state for each in untrusted.read_stored_trials(crafted / "study.db", "small")] == ["complete"] * 2
 
 
 def test_a_storage_that_is_read_only_is_read(crafted):
@@ -231,7 +233,7 @@ def test_parts_refuse_links_for_whoever_reads_them(crafted, tmp_path):
     part.rename(tmp_path / "elsewhere.parquet")
     part.symlink_to(tmp_path / "elsewhere.parquet")
     with pytest.raises(ConfigError, match="not a plain file"):
-        records.read_parts(crafted, small().environments)
+        table.read_parts(crafted, small().environments)
 
 
 @pytest.mark.parametrize("planted", [".runs.csv.partial", "figures", "trials.csv"])
@@ -252,7 +254,7 @@ def test_a_planted_partial_file_is_replaced_and_not_followed(tmp_path):
     outside = tmp_path / "outside"
     outside.write_text("not theirs")
     (tmp_path / ".runs.csv.partial").symlink_to(outside)
-    records.write_text(tmp_path / "runs.csv", "ours")
+    files.write_text(tmp_path / "runs.csv", "ours")
     assert (outside.read_text(), (tmp_path / "runs.csv").read_text()) == ("not theirs", "ours")
 
 
@@ -261,7 +263,7 @@ def test_what_lies_in_place_of_a_page_is_neither_read_whole_nor_waited_for(tmp_p
     with (tmp_path / "sparse.html").open("wb") as file:
         file.truncate(2**40)
     for name in ("pipe.html", "sparse.html"):
-        records.write_text(tmp_path / name, "ours")
+        files.write_text(tmp_path / name, "ours")
         assert (tmp_path / name).read_text() == "ours"
 
 
@@ -273,14 +275,14 @@ def test_cells_that_take_long_to_compute_are_left_after_a_while(crafted, monkeyp
             + ENDLESS.replace("""'"1"' AS value_json""", "hex(zeroblob(40)) || hex(zeroblob(400000)) AS value_json")
         )
     began = time.monotonic()
-    assert untrusted.read_trials(crafted / "study.db", "small") is None
+    assert untrusted.read_stored_trials(crafted / "study.db", "small") is None
     assert time.monotonic() - began < 60
 
 
-def test_trials_that_a_folder_tells_are_believed_as_far_as_they_are_trials(tmp_path):
+def test_a_folder_s_trials_csv_is_believed_as_far_as_it_holds_trials(tmp_path):
     for text in ("trial,digest,state\n0,aa,odd\n", "trial,digest\n0,aa\n", "trial,digest,state\nx,aa,complete\n",
                  f"trial,digest,state\n0,{'a' * 1000},complete\n", "\0"):  # fmt: skip
         (tmp_path / "trials.csv").write_text(text)
-        assert untrusted.read_told_trials(tmp_path / "trials.csv") == []
+        assert untrusted.read_trials_csv(tmp_path / "trials.csv") == []
     (tmp_path / "trials.csv").write_text("trial,digest,state,value\n0,aa,complete,0.5\n")
-    assert untrusted.read_told_trials(tmp_path / "trials.csv") == [(0, "aa", "complete")]
+    assert untrusted.read_trials_csv(tmp_path / "trials.csv") == [(0, "aa", "complete")]

@@ -1,0 +1,32 @@
+"""The application: which commands there are, and in which order the help lists them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from irm_study import __version__
+from irm_study.cli.bench_command import bench
+from irm_study.cli.compare_command import compare
+from irm_study.cli.study_commands import confirm, report, run, status
+from irm_study.cli.train_commands import calibrate, train
+
+app = typer.Typer(
+    add_completion=True,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Search hyperparameters of Invariant Risk Minimization on Colored MNIST, "
+    "and study their stability over seeds.",
+)
+
+
+@app.callback(invoke_without_command=True)
+def about(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        print(f"irm-study {__version__}")
+        raise typer.Exit
+
+
+for command in (run, train, report, status, confirm, compare, calibrate, bench):
+    app.command()(command)

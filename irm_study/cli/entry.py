@@ -1,0 +1,57 @@
+"""The entry point: runs a command, and turns what goes wrong into one message and an exit status.
+
+0: done. 2: the input is wrong. 1: the work failed. 130: interrupted, with the command that goes on.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+import typer
+
+from irm_study.cli.app import app
+from irm_study.cli.interrupts import insist_on_interrupts
+from irm_study.errors import ConfigError, DigitsError, ExecutionError, shown_command
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C."""
+
+
+def main() -> NoReturn:
+    """Run the command that sys.argv names, and exit."""
+    end = insist_on_interrupts()
+    try:
+        # Typer returns the status of what it ended itself, Ctrl-C included.
+        status = app(standalone_mode=False, prog_name="irm-study")
+    except (KeyboardInterrupt, typer.Abort):
+        status = INTERRUPTED
+    except Exception as error:
+        explain(error)
+    finally:
+        end()
+    if status == INTERRUPTED:
+        command = shown_command(sys.argv[1:])
+        print(f"\ninterrupted; what was trained is kept. To go on:\n  {command}", file=sys.stderr)
+    sys.exit(status)
+
+
+def explain(error: Exception) -> NoReturn:
+    """Exit with the message of an error that a user can do something about; raise any other one again."""
+    match error:
+        case ConfigError() | DigitsError():
+            _fail(str(error), 2)
+        case ExecutionError():
+            _fail(str(error), 1)
+        case OSError():  # a full disk, a folder that went away
+            _fail(f"{error.filename or 'the work failed'}: {error.strerror or error}", 1)
+    # A command line that is wrong. Its class is click's own or typer's copy of it, as the version of typer has it.
+    if hasattr(error, "show") and hasattr(error, "exit_code"):
+        error.show()
+        sys.exit(error.exit_code)
+    raise error
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    print(f"irm-study: {message}", file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,66 @@
+"""Options and arguments that several commands share. No command, and no work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def _completes(command: str) -> Callable[[str], list[str]]:
+    """Completes the names of shipped files: studies for 'run', single configurations for 'train', …"""
+
+    def complete(incomplete: str) -> list[str]:
+        from irm_study.config import shipped_files
+
+        return [name for name in shipped_files(command) if name.startswith(incomplete)]
+
+    return complete
+
+
+Study = Annotated[
+    str, typer.Argument(help="A study file, or the name of a shipped study.", autocompletion=_completes("run"))
+]
+Config = Annotated[
+    str,
+    typer.Argument(
+        # Square brackets are markup to the help's printer, but for the backslash.
+        help="A file with \\[environments] and \\[run], as a study's best.toml is, or the name of a shipped one.",
+        autocompletion=_completes("train"),
+        show_default=False,
+    ),
+]
+CalibrationFile = Annotated[
+    str,
+    typer.Argument(help="A calibration file, or the name of a shipped one.", autocompletion=_completes("calibrate")),
+]
+Folder = Annotated[Path, typer.Argument(help="A study's folder, as 'run' made it.", show_default=False)]
+Out = Annotated[Path | None, typer.Option(help="Folder for the results; by default reports/<study name>.")]
+Seeds = Annotated[int | None, typer.Option(min=1, help="Seeds, instead of the file's.")]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Processes to train in; by default one for each core.")]
+Device = Annotated[str, typer.Option(help="Torch device to train on: cpu, cuda, cuda:1, …")]
+DataRoot = Annotated[
+    Path | None, typer.Option(help="Folder with MNIST/raw/…, as torchvision lays it out (or IRM_STUDY_DATA).")
+]
+Storage = Annotated[str | None, typer.Option(help="Optuna storage URL, instead of study.db in the results' folder.")]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        help="Train on a Dask cluster: its scheduler, as tcp://HOST:8786 or tls://…; needs the extra 'cluster'."
+    ),
+]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the file, as study.sampler_seed=1; repeatable."),
+]
+Unset = Annotated[
+    list[str] | None,
+    typer.Option("--unset", metavar="KEY", help="Leave out a key or a table that the file has; repeatable."),
+]
+SharePrefix = Annotated[
+    bool, typer.Option(help="Train once what runs of a grid share up to their anneal epochs; curves stay the same.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]

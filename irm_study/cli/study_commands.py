@@ -1,0 +1,211 @@
+"""Commands on a study: run, report, status, confirm.
+
+Heavy libraries are imported inside them, so that help is there at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from irm_study.cli.as_json import print_json
+from irm_study.cli.options import (
+    AsJson,
+    Changes,
+    DataRoot,
+    Device,
+    Folder,
+    Jobs,
+    Out,
+    Quiet,
+    Scheduler,
+    Seeds,
+    SharePrefix,
+    Storage,
+    Study,
+    Unset,
+)
+from irm_study.errors import ConfigError, shown_command
+
+if TYPE_CHECKING:
+    from irm_study.results import StudyRecord
+
+
+def run(
+    study: Study = "quickstart",
+    out: Out = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Trials, instead of the file's.")] = None,
+    seeds: Seeds = None,
+    changes: Changes = None,
+    unset: Unset = None,
+    jobs: Jobs = None,
+    device: Device = "cpu",
+    data_root: DataRoot = None,
+    storage: Storage = None,
+    scheduler: Scheduler = None,
+    share_prefix: SharePrefix = True,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a study, or go on with it: search, confirm the best on fresh seeds, write the page."""
+    from irm_study.config import named_file, read_setting, read_study, refuse_repetition
+    from irm_study.progress import Display
+    from irm_study.study import results_folder, run_study, usable_settings
+
+    given = {"study.trials": trials, "study.seeds": seeds}
+    overrides = {key: value for key, value in given.items() if value is not None}
+    overrides |= dict(read_setting(change) for change in changes or ())
+    path = named_file(study, "run")
+    spec = read_study(path, overrides, unset or ())
+    refuse_repetition(spec, path)
+    settings = usable_settings(
+        spec, path, jobs=jobs, device=device, data_root=data_root, storage=storage, scheduler=scheduler,
+        share_prefix=share_prefix, command=shown_command(sys.argv[1:]),
+    )  # fmt: skip
+    with Display(quiet) as display:
+        record, trained = run_study(spec, out or results_folder(spec.name), settings, display)
+    notes = [] if trained else ["nothing was left to train"]
+    if record.finished > spec.budget:
+        notes.append(f"{record.finished} trials are finished already: study.trials = {spec.budget} asks for no more")
+    _finish(record, as_json, trained, notes, display.time_left_within)
+
+
+def report(
+    folder: Folder,
+    criterion: Annotated[str | None, typer.Option(help="Judge by another criterion than the search's.")] = None,
+    aggregate: Annotated[str | None, typer.Option(help="Aggregate over seeds otherwise than the search did.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the page; by default the study's own, or in it judged-by-<…> when judged anew, "
+            "while-running when another process works on the study."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a study's tables, figures and page again, from its table of runs; trains nothing."""
+    import dataclasses
+
+    from irm_study.results import FolderInUse, load_study, locked, stored_spec, write_tables
+
+    spec = stored_spec(folder)
+    if out is None and (criterion or aggregate):
+        out = folder / f"judged-by-{criterion or spec.study.criterion}-{aggregate or spec.study.aggregate}"
+    with contextlib.ExitStack() as stack:
+        if out is None:  # reading needs no lock, only writing to the study's own files does
+            try:
+                stack.enter_context(locked(folder))
+            except FolderInUse as error:
+                out = folder / "while-running"
+                holder = str(error).partition("(")[2].partition(")")[0]
+                print(f"{folder}: {holder} works on this study; as it is now, it is shown in {out}", file=sys.stderr)
+        record = load_study(folder, criterion, aggregate)
+        if out is not None:
+            _make_folder(out, folder)
+            record = dataclasses.replace(record, folder=out)
+        write_tables(record)
+        _finish(record, as_json)
+
+
+def status(folder: Folder, as_json: AsJson = False) -> None:
+    """How far a study has come, also while another process runs it."""
+    from irm_study.results import holder_of, load_study, summary
+
+    record = load_study(folder)
+    summarised = summary(record) | {"budget": record.planned, "working": holder_of(folder)}
+    if as_json:
+        print_json(summarised)
+        return
+    from irm_study.cli.tables import print_status
+
+    print_status(record.spec.name, summarised)
+
+
+def confirm(
+    folder: Folder,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Fresh seeds for each configuration.")] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="How many of the best configurations.")] = None,
+    criteria: Annotated[
+        bool, typer.Option("--criteria", help="What each other criterion would have chosen, too: its regret.")
+    ] = False,
+    neighbours: Annotated[
+        bool, typer.Option("--neighbours", help="The winner's neighbours, too: each value times 0.5, 0.8, 1.25 and 2.")
+    ] = False,
+    draws: Annotated[
+        int | None,
+        typer.Option(min=2, help="The winner on N draws of data, each from N initialisations: what spreads the runs."),
+    ] = None,
+    jobs: Jobs = None,
+    device: Device = "cpu",
+    data_root: DataRoot = None,
+    storage: Storage = None,
+    scheduler: Scheduler = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train the best configurations on fresh seeds; an earlier confirmation is extended."""
+    from irm_study.progress import Display
+    from irm_study.results import confirmed_table, stored_spec
+    from irm_study.study import confirm_study, usable_settings
+
+    spec = stored_spec(folder)
+    given = {"seeds": seeds, "top": top, "criteria": criteria or None, "neighbours": neighbours or None, "draws": draws}
+    changed = {key: value for key, value in given.items() if value is not None}
+    spec = spec.model_copy(update={"confirm": spec.confirm.model_copy(update=changed)})
+    settings = usable_settings(
+        spec, folder / "study.toml", jobs=jobs, device=device, data_root=data_root, storage=storage,
+        scheduler=scheduler, command=shown_command(sys.argv[1:]),
+    )  # fmt: skip
+    with Display(quiet) as display:
+        record, trained = confirm_study(spec, folder, settings, display)
+    notes = []
+    if not trained:
+        there = ", ".join(f"trial {row['trial']} has {row['seeds']}" for row in confirmed_table(record))
+        notes.append(f"nothing was left to train: of the {spec.confirm.seeds} fresh seeds asked for, {there} already")
+    _finish(record, as_json, trained, notes, display.time_left_within)
+
+
+def _make_folder(out: Path, folder: Path) -> None:
+    """A folder for a page that is judged anew; never another study's."""
+    from irm_study.results import refuse_links, refuse_studies
+
+    if out.resolve() != folder.resolve():
+        refuse_studies(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{out}: cannot be written: {error.strerror or error}") from None
+    refuse_links(out)
+
+
+def _finish(
+    record: StudyRecord,
+    as_json: bool,
+    trained: int | None = None,
+    notes: Sequence[str] = (),
+    time_left_within: float | None = None,
+) -> None:
+    """The page, and the closing summary. trained: how many runs the command had trained; None: it trains none. notes:
+    sentences under the tables. time_left_within: as the display of its runs has it."""
+    from irm_study.report import page_is_current, write_report
+    from irm_study.results import summary
+
+    page = record.folder / "report.html"
+    if trained != 0 or not page_is_current(record.folder):
+        write_report(record)
+    summarised = summary(record)
+    if as_json:
+        work = {} if trained is None else {"budget": record.planned, "trained": trained}
+        print_json(summarised | work | {"page": str(page), "time_left_within": time_left_within})
+        return
+    from irm_study.cli.tables import print_study
+
+    print_study(record.spec.name, record.spec.study.criterion, summarised)
+    for note in notes:
+        print(note)
+    print(f"page: {page}")

@@ -1,0 +1,202 @@
+"""What a command prints when its work is done: tables in the terminal, and a sentence or two.
+
+Numbers come in summaries, which scripts read as JSON; nothing is computed here.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def print_study(name: str, criterion: str, summary: dict[str, Any]) -> None:
+    """summary: as `results.summary`."""
+    table = Table(title=Text(f"Study {name}"), title_justify="left", show_header=False)
+    table.add_row("trials, runs", f"{summary['trials']}, {summary['runs']}")
+    table.add_row("failure modes of the search", _modes(summary["failure_modes"]))
+    spent = summary["epochs"]
+    if spent["shared"] or spent["stopped"]:
+        text = f"{spent['shared']} shared by several runs, {spent['stopped']} after runs were stopped"
+        table.add_row("epochs not trained", f"{text}; trained {spent['trained']}")
+    if summary["best"]:
+        value = f"{criterion} {summary['best']['value']:.3f} (trial {summary['best']['trial']})"
+        table.add_row("best in the search", value)
+        table.add_row("its hyperparameters", _parameters(summary["best"]["parameters"]))
+    for row in summary["confirmed"]:
+        table.add_row(f"confirmed: trial {row['trial']}", _confirmation(row))
+    Console(markup=False).print(table)
+
+
+def print_status(name: str, summary: dict[str, Any]) -> None:
+    """summary: as `results.summary`, with budget (trials at the end) and working (who works on it, or None)."""
+    state = f"{summary['working']} works on it" if summary["working"] else "no process works on it"
+    print(f"study {name}: {summary['trials']} of {summary['budget']} trials, {summary['runs']} runs; {state}")
+    print("failure modes of the search: " + (_modes(summary["failure_modes"]) or "none yet"))
+    if summary["best"]:
+        print(f"best so far: {summary['best']['value']:.3f} (trial {summary['best']['trial']})")
+    for row in summary["confirmed"]:
+        print(f"confirmed: {_confirmation(row)}")
+
+
+def print_runs(runs: pd.DataFrame, summary: dict[str, Any]) -> None:
+    """runs: a table of judged runs. summary: as `results.over_seeds`."""
+    table = Table("seed", "failure mode", "train", "test", "seconds", "evidence")
+    for row in runs.to_dict("records"):
+        table.add_row(
+            str(row["seed"]), row["failure_mode"], f"{row['train_accuracy']:.3f}", f"{row['test_accuracy']:.3f}",
+            f"{row['seconds']:.1f}", row["evidence"],
+        )  # fmt: skip
+    Console(markup=False).print(table)
+    if summary["seeds"] > 1:
+        print(
+            f"train {summary['train_accuracy']:.3f} ± {summary['train_deviation']:.3f}, "
+            f"test {summary['test_accuracy']:.3f} ± {summary['test_deviation']:.3f} "
+            f"(mean ± standard deviation over {summary['seeds']} seeds); "
+            f"in the target zone on {summary['successes']} of {summary['seeds']} "
+            f"(95% interval {summary['low']:.2f} to {summary['high']:.2f})"
+        )
+        print(_centres(summary["score"]))
+
+
+def print_comparison(summary: dict[str, Any]) -> None:
+    """summary: as `comparison.summary`."""
+    from irm_study.comparison import MEASURES, SEEDS, signed  # which draws: not for the other commands
+    from irm_study.report import p_text
+
+    console = Console(markup=False)
+    table = Table(
+        "configuration", "runs", "in zone (95%)", "score", "train", "test", caption=f"score: {summary['criterion']}"
+    )
+    for row in summary["sides"]:
+        table.add_row(
+            row["name"], f"{row['n']} {SEEDS[row['stage']]}{'s' * (row['n'] != 1)}",
+            f"{row['rate']:.0%} ({100 * row['low']:.0f}–{row['high']:.0%})", f"{row['score']:.3f}",
+            f"{row['train_accuracy']:.3f}", f"{row['test_accuracy']:.3f}",
+        )  # fmt: skip
+    console.print(table)
+    for row in summary["sides"]:
+        print(f"{row['name']}: {_modes(row['failure_modes'])}")
+    table = Table("first minus second", "n", "points", "95% interval", "p (Holm)" if len(summary["sides"]) > 2 else "p")
+    for pair in summary["pairs"]:
+        table.add_row(f"{pair['first']} − {pair['second']}")
+        for measure, name in MEASURES.items():
+            row = pair[measure]
+            n = f"{row['n_first']} and {row['n_second']}" if measure == "success" else f"{row['n_first']} shared"
+            numbers = ["", "no shared seeds", ""]
+            if math.isfinite(row["p_holm"]):
+                span = f"{signed(row['low'])} to {signed(row['high'])}" if math.isfinite(row["low"]) else ""
+                numbers = [signed(row["difference"]), span, p_text(row["p_holm"])]
+            table.add_row(f"  {name}", n, *numbers, end_section=measure == "test_accuracy")
+    console.print(table)
+
+
+def print_calibration(table: pd.DataFrame, summary: dict[str, Any]) -> None:
+    """table: as `report.write_confusion` returns it. summary: as `report.agreement`."""
+    shown = Table("made to fail by", "intended", "with the test environment", "training images alone")
+    for (way, intended), group in table.groupby(["way", "intended"], sort=False):
+        modes = [
+            _modes(
+                dict(group.loc[group["evidence_source"] == source, ["failure_mode", "runs"]].itertuples(index=False))
+            )
+            for source in ("test", "train")
+        ]
+        shown.add_row(way, intended, *modes)
+    Console(markup=False).print(shown)
+    for source, text in (
+        ("test", "the mode that they were made for, with the test environment"),
+        ("train", "the mode that they were made for, from training images alone"),
+        ("between", "the same mode from both sources"),
+    ):
+        row = summary[source]
+        print(
+            f"{row['right']} of {row['runs']} runs ({row['share']:.1%}, 95% interval {row['low']:.1%} to "
+            f"{row['high']:.1%}): {text}"
+        )
+
+
+def print_bench(measured: dict[str, Any]) -> None:
+    """measured: as `bench.benchmark`."""
+    columns = ("hidden", "runs", "seconds an epoch", "GFLOP/s", "of the product", "times plain", "peak memory")
+    table = Table(*columns, title=f"{measured['device']}: product at {measured['matmul_gflops']:.0f} GFLOP/s")
+    for case in measured["cases"]:
+        table.add_row(
+            str(case["hidden"]), str(case["runs"]), f"{case['epoch_seconds']:.3f}", f"{case['gflops']:.0f}",
+            f"{case['fraction']:.0%}", f"{case['speedup']:.2f}", f"{case['peak_memory_bytes'] / 2**20:.0f} MiB",
+        )  # fmt: skip
+    Console(markup=False).print(table)
+    probes = measured["probes"]
+    print(
+        f"probes at checkpoints take {probes['authors']:.1%} of the training between them in the authors' protocol, "
+        f"{probes['embedded']:.1%} at hidden 64 on the embedded digits"
+    )
+    if "processes" in measured:
+        several = measured["processes"]
+        print(
+            f"{several['processes']} processes of one thread, as in a study, train {several['ratio']:.2f} times the "
+            f"runs of one; alone, one has {several['fraction']:.0%} of the product's speed on one thread"
+        )
+    else:
+        print(
+            f"half-precision product at {measured['matmul_float16_gflops']:.0f} GFLOP/s; "
+            f"memory at {measured['memory_gigabytes_per_second']:.0f} GB/s"
+        )
+
+
+def print_driver_load(measured: dict[str, Any]) -> None:
+    """measured: as `bench.driver_load`."""
+    trials, seeds, workers, seconds = (measured[key] for key in ("trials", "seeds", "workers", "seconds"))
+    for mark in measured["marks"]:
+        own = mark["own_seconds"] * 1000 / mark["trials"]
+        print(f"{mark['trials']} trials: {own:.1f} ms a trial of the driver's own; memory {mark['memory_mib']:.0f} MiB")
+    own = measured["own_milliseconds_at_the_end"]
+    print(
+        f"{trials} trials of {seeds} runs in {measured['wall_seconds']:.0f} s: the driver's own work "
+        f"{measured['own_fraction']:.1%} of them, {own:.1f} ms a trial at the end; {workers} workers kept busy "
+        f"{measured['kept_busy']:.0%} of the time; {measured['stored_mib']:.0f} MiB stored"
+    )
+    judge, page = measured["judge"], measured["page"]
+    print(
+        f"read and judged in {judge['seconds']:.1f} s ({judge['peak_mib']:.0f} MiB at the most); "
+        f"its page, {page['mib']:.1f} MiB, made in {page['seconds']:.1f} s ({page['peak_mib']:.0f} MiB)"
+    )
+    if seconds:
+        most = max(1, round(seeds * seconds * trials / measured["marks"][-1]["own_seconds"]))
+        print(f"trials of {seeds} runs of {seconds:g} s saturate the driver at {most} workers")
+
+
+def _modes(counts: dict[str, int]) -> str:
+    return ", ".join(f"{mode} {count}" for mode, count in counts.items())
+
+
+def _parameters(parameters: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in parameters.items()
+    )
+
+
+def _confirmation(row: dict[str, Any]) -> str:
+    stable = "stable: " if row["stable"] else ""
+    return (
+        f"{stable}in the target zone on {row['successes']} of {row['seeds']} fresh seeds "
+        f"(95% interval {row['low']:.2f} to {row['high']:.2f}); mean train {row['train_accuracy']:.3f}, "
+        f"test {row['test_accuracy']:.3f}; {_centres(row['score'])}"
+    )
+
+
+def _centres(score: dict[str, dict[str, float]]) -> str:
+    """score: as in `results.over_seeds`."""
+    names = {"mean": "mean", "iqm": "middle half", "worst_decile": "worst tenth"}
+    known = [(names[key], centre) for key, centre in score.items() if math.isfinite(centre["low"])]
+    if not known:  # of one run there is no interval
+        return f"score {score['mean']['value']:.3f}"
+    each = ", ".join(
+        f"{name} {centre['value']:.3f} ({centre['low']:.3f} to {centre['high']:.3f})" for name, centre in known
+    )
+    return f"score: {each}; 95% bootstrap intervals"

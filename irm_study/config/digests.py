@@ -1,0 +1,71 @@
+"""The study file: read, written and digested.
+
+What its tables may hold is `config`'s. Everything that is wrong with a file becomes one `ConfigError`, which
+says file, key, value and what is allowed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from irm_study.config.run import EnvironmentSpec, RunConfig
+from irm_study.config.study import StudySpec
+from irm_study.config.validation import Section
+
+RENAMED = {("study", "waves"): "rungs"}
+"""Keys of earlier versions: (table, old key) → present key. A digest goes by the old one, so that it stays the same."""
+
+
+def study_digest(spec: StudySpec) -> str:
+    """Identifies what a study searches. The budget (trials) and the confirmation may be extended."""
+    return digest(_identity(spec))
+
+
+def run_digest(digits: str, environments: EnvironmentSpec, run: RunConfig) -> str:
+    """With the seed, identifies a run."""
+    return digest({"digits": digits, "environments": _changed(environments), "run": _changed(run)})
+
+
+def changed_fields(stored: StudySpec, given: StudySpec) -> list[str]:
+    """`key: stored value → given value` of everything that makes two studies different ones."""
+    before, after = _flatten(_identity(stored)), _flatten(_identity(given))
+    return [
+        f"{key}: {before.get(key, 'default')} → {after.get(key, 'default')}"
+        for key in sorted(before.keys() | after.keys())
+        if digest(before.get(key)) != digest(after.get(key))
+    ]
+
+
+def digest(value: Any) -> str:
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def _identity(spec: StudySpec) -> dict[str, Any]:
+    data = _changed(spec)
+    data.pop("confirm", None)
+    data.get("study", {}).pop("trials", None)
+    for (table, old), new in RENAMED.items():
+        if new in data.get(table, {}):
+            data[table][old] = data[table].pop(new)
+    if not data.get("study", {"": 0}):
+        data.pop("study")
+    return data
+
+
+def _changed(section: Section) -> dict[str, Any]:
+    """Only what differs from the defaults: a digest survives the arrival of a new key."""
+    return section.model_dump(mode="json", exclude_defaults=True)
+
+
+def _flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -1,0 +1,191 @@
+"""What a study file may hold: its tables, their keys, defaults and rules.
+
+Every table of the file is one frozen model below, and a key that is left out has the default given
+there. Files are read, written and digested in `studyfile`. Names of things that come in kinds (ramps,
+penalties, models, stopping rules, criteria) live in dictionaries of later rooms; their names reach the
+validation as `kinds`, so that a new kind is one function in one place.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, StringConstraints, ValidationInfo, field_validator, model_validator
+
+from irm_study.config.kinds import kind
+from irm_study.config.validation import Section, check_kind, shown
+
+FROM_ANNEAL = ("penalty_weight", "anneal_epoch", "ramp", "ramp_epochs", "ramp_exponent", "reset_optimizer")
+"""Hyperparameters that matter from the anneal epoch on: runs that differ in no others share the epochs before."""
+DigitsName = Literal["embedded", "mnist", "fashion-mnist", "kmnist"]
+
+
+Flip = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+NEAREST_FLIP = 0.1
+"""Between an environment that judges and the mean of the training ones: accuracy is extrapolated over the distance."""
+
+
+class EnvironmentSpec(Section):
+    """The joint distributions of image, label and colour that a study trains and tests on."""
+
+    train_flips: tuple[Flip, ...] = (0.2, 0.1)
+    test_flip: Flip = 0.9
+    validation_flip: Flip | None = None
+    label_noise: Annotated[float, Field(ge=0, lt=0.5)] = 0.25
+    split: Literal["dealt", "blocks"] = "dealt"
+    """`dealt`: training digits shuffled by the seed, then dealt in turn (the authors);
+    `blocks`: contiguous blocks in file order (reiinakano)."""
+    test_examples: int | None = Field(None, ge=2)
+    """Examples of the test environment, the last ones in file order; by default a sixth of MNIST
+    (10,000) and a fifth of the embedded digits."""
+    resolution: Literal[14, 28] = 14
+    channels: Literal["grey", "two", "rgb"] = "two"
+    """`two`: red and green; `rgb`: the same with an empty blue; `grey`: colour removed (the oracle)."""
+    normalise: bool = False
+    """Subtract MNIST's mean 0.1307 and divide by its standard deviation 0.3081 (not the empty blue's mean)."""
+
+    @field_validator("train_flips", mode="before")
+    @classmethod
+    def two_at_least(cls, value: Any) -> tuple[Any, ...]:
+        if not isinstance(value, list | tuple) or not 2 <= len(value) <= 64:
+            raise ValueError(f"needs a list of 2 to 64 flips, one for each training environment; got {shown(value)}")
+        return tuple(value)
+
+    @property
+    def mean_flip(self) -> float:
+        """Of the training environments."""
+        return sum(self.train_flips) / len(self.train_flips)
+
+    @property
+    def train_names(self) -> tuple[str, ...]:
+        return tuple(f"train{number}" for number in range(1, len(self.train_flips) + 1))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every environment that is measured, in the order of the curves' last axis.
+
+        `heldout` has the training environments' flips on the test environment's digits: what a
+        network knows of the training distribution when it cannot have memorised the examples.
+        """
+        validation = () if self.validation_flip is None else ("validation",)
+        return (*self.train_names, "heldout", "test", *validation)
+
+
+class RunConfig(Section):
+    """One configuration: everything that a run needs but its seed. Defaults are the authors' script's.
+
+    The text under a field is its description, and says in the documentation what its column in the table of runs means.
+    """
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    model: str = "mlp"
+    """Kind of network: a name of `MODELS`."""
+    hidden: int = Field(256, ge=1, le=8192)
+    """Units of each hidden layer."""
+    layers: int = Field(2, ge=1, le=16)
+    """Hidden layers."""
+    activation: str = "relu"
+    """What follows each hidden layer: a name of `ACTIVATIONS`."""
+    penalty: str = "irmv1"
+    """The invariance term before weighting: a name of `PENALTIES`."""
+    penalty_weight: float = Field(10_000.0, ge=0, le=1e15)
+    """Multiplier of the penalty when the ramp has ended."""
+    initial_weight: float = Field(1.0, ge=0, le=1e15)
+    """The penalty weight before the anneal epoch (the authors': 1, not 0)."""
+    anneal_epoch: int = Field(100, ge=0)
+    """Epoch in which the penalty weight starts to rise."""
+    ramp: str = "step"
+    """Shape in which the penalty weight rises: a name of `RAMPS`."""
+    ramp_epochs: int = Field(50, ge=1)
+    """Epochs that the penalty weight takes to rise; a step takes none."""
+    ramp_exponent: float = Field(2.0, gt=0, le=64)
+    """Exponent of the ramp `power`."""
+    learning_rate: float = Field(0.001, gt=0)
+    """Learning rate of Adam."""
+    l2_weight: float = Field(0.001, ge=0)
+    """Multiplier of the squared L2 norm of all parameters in the loss."""
+    epochs: int = Field(501, ge=1, le=1_000_000)
+    """Epochs that a run is trained for, unless it is stopped."""
+    batch_size: int | None = Field(None, ge=2)
+    """Examples of each environment in one step; left out: all of them (the authors)."""
+    initial_seed: int | None = Field(None, ge=0, lt=2**32)
+    """Seed of the first parameters; left out: the run's own. Set to tell the draw of data from that of parameters."""
+    across: Literal["mean", "sum"] = "mean"
+    """Whether risks and penalties of the environments are averaged (authors) or summed (reiinakano)."""
+    rescale: bool = True
+    """Divide the loss by the penalty weight where that is above 1, as the authors do."""
+    reset_optimizer: bool = False
+    """Whether Adam begins anew at the anneal epoch, its moving averages and its count of steps, as in DomainBed."""
+    stop: str = "none"
+    """When a run ends before its last epoch: a name of `STOPPING_RULES`."""
+    give_up: bool = True
+    """End a run that has diverged, or that has collapsed for good."""
+    checkpoint_every: int | None = Field(None, ge=1)
+    """Epochs between measurements; left out: a fiftieth of `epochs`."""
+
+    @property
+    def checkpoint_interval(self) -> int:
+        """Epochs between two measurements."""
+        return self.checkpoint_every or max(1, self.epochs // 50)
+
+    @property
+    def ramp_length(self) -> int:
+        """Epochs over which the penalty weight rises; 0 where it jumps."""
+        return self.ramp_epochs if "ramp_epochs" in kind("ramp", self.ramp).uses else 0
+
+    @property
+    def full_weight_epoch(self) -> int:
+        """The epoch from which on the penalty weight is full."""
+        return self.anneal_epoch + max(0, self.ramp_length - 1)
+
+    @field_validator("model", "activation", "penalty", "ramp", "stop")
+    @classmethod
+    def known_kind(cls, value: str, info: ValidationInfo) -> str:
+        return check_kind(info.field_name or "", value)
+
+
+class TrainSpec(Section):
+    """What `train` takes: one configuration and the environments that it trains on."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=200)] = "train"
+    digits: DigitsName = "embedded"
+    environments: EnvironmentSpec = EnvironmentSpec()
+    run: RunConfig = RunConfig()
+
+    @model_validator(mode="after")
+    def anneals_within_the_epochs(self) -> TrainSpec:
+        if self.run.anneal_epoch >= self.run.epochs:
+            raise ValueError(
+                f"run.anneal_epoch: must be in [0, epochs = {self.run.epochs}); got {self.run.anneal_epoch}"
+            )
+        check_run(self.environments, self.run)
+        return self
+
+
+def check_run(environments: EnvironmentSpec, run: RunConfig) -> None:
+    """Raise ValueError where a configuration and its environments cannot go together."""
+    known = environments.mean_flip
+    for name in ("test_flip", "validation_flip"):
+        flip = getattr(environments, name)
+        if flip is not None and abs(flip - known) < NEAREST_FLIP - 1e-9:
+            raise ValueError(
+                f"environments.{name}: must be {NEAREST_FLIP} at least from the training environments' mean flip, "
+                f"{known:.4g}: where colours agree as often as in training nothing shows what follows them, and "
+                f"accuracy there is measured in any case ('heldout'); got {flip}"
+            )
+    only = kind("model", run.model).resolution
+    if only not in (None, environments.resolution):
+        raise ValueError(
+            f"run.model: {run.model!r} needs environments.resolution = {only}; got {environments.resolution}"
+        )
+    if kind("stop", run.stop).sees == "validation" and environments.validation_flip is None:
+        raise ValueError(f"run.stop: {run.stop!r} needs environments.validation_flip, which is not set")
+
+
+def is_whole(key: str) -> bool:
+    """Whether a hyperparameter takes whole numbers only."""
+    return RunConfig.model_fields[key].annotation in (int, int | None)

@@ -1,0 +1,77 @@
+"""What a study file may hold: its tables, their keys, defaults and rules.
+
+Every table of the file is one frozen model below, and a key that is left out has the default given
+there. Files are read, written and digested in `studyfile`. Names of things that come in kinds (ramps,
+penalties, models, stopping rules, criteria) live in dictionaries of later rooms; their names reach the
+validation as `kinds`, so that a new kind is one function in one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from irm_study.config.kinds import kind_names
+
+
+class EntryErrors(ValueError):
+    """What is wrong in a table whose entries have rules of their own: `texts` by key."""
+
+    def __init__(self, texts: Mapping[str, str]):
+        self.texts = texts
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+def check_kind(field: str, value: str) -> str:
+    """Raise ValueError for a name that none of the field's kind has."""
+    names = kind_names(field)
+    if value not in names:
+        raise ValueError(f"unknown {field} {value!r}; one of: {', '.join(names)}")
+    return value
+
+
+def problems(error: ValidationError, kind: type[Section]) -> list[tuple[tuple[str, ...], str]]:
+    """Where and what, of everything that is wrong: a line each."""
+    problems = []
+    for each in error.errors():
+        key = tuple(str(part) for part in each["loc"])
+        value = shown(each.get("input"))
+        match each["type"]:
+            case "extra_forbidden":
+                allowed = ", ".join(_allowed_keys(kind, each["loc"][:-1]))
+                problems.append((key, f"unknown key, given as {value}; one of: {allowed}"))
+            case "missing":
+                problems.append((key, "is needed and not given"))
+            case "model_type":
+                problems.append((key, f"must be a table; got {value}"))
+            case "value_error" if isinstance(each["ctx"]["error"], EntryErrors):
+                texts = each["ctx"]["error"].texts
+                problems += [((*key, entry), text) for entry, text in texts.items()]
+            case "value_error":
+                problems.append((key, str(each["ctx"]["error"])))
+            case _:
+                rule = each["msg"].replace("Input should", "must")
+                problems.append((key, f"{rule[0].lower()}{rule[1:]}; got {value}"))
+    return problems
+
+
+def shown(value: Any) -> str:
+    """A value as a message has it, cut where it is long."""
+    if isinstance(value, tuple):
+        value = list(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # numbers of thousands of digits, tables in tables in tables
+        return f"a {type(value).__name__} too large to show"
+    return text if len(text) <= 80 else text[:77] + "…"
+
+
+def _allowed_keys(section: Any, location: tuple[Any, ...]) -> list[str]:
+    for part in location:
+        section = section.model_fields[part].annotation
+    return list(section.model_fields)

@@ -1,0 +1,39 @@
+"""What a run's curves mean: how it failed, how it is scored, whether it should stop."""
+
+from irm_study.diagnosis.advice import EXPLANATIONS, collapse_began
+from irm_study.diagnosis.criteria import AGGREGATES, CRITERIA, Criterion, criteria_for, evidence_used, score
+from irm_study.diagnosis.curves import PROBES, QUANTITIES, Curves, curve_columns, curves_from_row
+from irm_study.diagnosis.evidence import EVIDENCE_SOURCES
+from irm_study.diagnosis.levels import ReferenceLevels, reference_levels
+from irm_study.diagnosis.modes import FAILURE_MODES, MODES, Diagnosis, collapses, diagnose
+from irm_study.diagnosis.stopping import STOPPING_RULES, StoppingRule, first_collapse, reason_to_stop
+from irm_study.diagnosis.zone import in_zone
+
+__all__ = [
+    "AGGREGATES",
+    "CRITERIA",
+    "EVIDENCE_SOURCES",
+    "EXPLANATIONS",
+    "FAILURE_MODES",
+    "MODES",
+    "PROBES",
+    "QUANTITIES",
+    "STOPPING_RULES",
+    "Criterion",
+    "Curves",
+    "Diagnosis",
+    "ReferenceLevels",
+    "StoppingRule",
+    "collapse_began",
+    "collapses",
+    "criteria_for",
+    "curve_columns",
+    "curves_from_row",
+    "diagnose",
+    "evidence_used",
+    "first_collapse",
+    "in_zone",
+    "reason_to_stop",
+    "reference_levels",
+    "score",
+]

@@ -1,0 +1,57 @@
+"""Evidence sources: where a run's accuracy under the reversed colour is read from.
+
+A predictor's accuracy is linear in the flip of the environment that it meets, so what is measured at one flip tells
+what would be measured at another. One source is the test environment, which a choice should not look at; the others
+make do without it. To add one, write a function and name it in `EVIDENCE_SOURCES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from irm_study.config import EnvironmentSpec
+from irm_study.diagnosis.curves import Curves
+
+
+def reversed_flip(environments: EnvironmentSpec) -> float:
+    """The flip at which colour counts as reversed: the test environment's, or where that reverses less (or nothing),
+    the mirror of the training ones' mean."""
+    known, test = environments.mean_flip, environments.test_flip
+    mirrored = 1 - known
+    return test if (test - mirrored) * (mirrored - known) >= 0 else mirrored
+
+
+def from_test(curves: Curves, environments: EnvironmentSpec) -> np.ndarray:
+    """Accuracy in the test environment, extrapolated to `reversed_flip` where it reverses less."""
+    return _extrapolated(curves, environments, "test", environments.test_flip)
+
+
+def from_validation(curves: Curves, environments: EnvironmentSpec) -> np.ndarray:
+    """Accuracy at `reversed_flip`, extrapolated from the training environments' and a fourth one's."""
+    return _extrapolated(curves, environments, "validation", environments.validation_flip)
+
+
+def from_recoloured(curves: Curves, environments: EnvironmentSpec) -> np.ndarray:
+    """Accuracy on training images whose colours were swapped: an environment with the flips 1 - p. It presumes that one
+    knows which feature is the spurious one."""
+    return curves.swapped_accuracy
+
+
+EVIDENCE_SOURCES: dict[str, Callable[[Curves, EnvironmentSpec], np.ndarray]] = {
+    "test": from_test,
+    "validation": from_validation,
+    "recoloured": from_recoloured,
+}
+"""(curves, environments) → accuracy under the reversed colour at every checkpoint, (checkpoints,); NaN where it was not
+measured."""
+
+
+def _extrapolated(curves: Curves, environments: EnvironmentSpec, name: str, flip: float | None) -> np.ndarray:
+    there, known, wanted = curves.accuracy_in(name), environments.mean_flip, reversed_flip(environments)
+    if flip is None or flip == wanted:
+        return there
+    train: np.ndarray = curves.accuracy[:, curves.train].mean(1)
+    extrapolated: np.ndarray = train + (there - train) * (wanted - known) / (flip - known)
+    return extrapolated

@@ -1,0 +1,158 @@
+"""How figures look: the colours, markers and hatches of failure modes, the style, the sizes; and how they are saved.
+
+The colours stay apart under the three kinds of colour blindness, the markers and hatches in grey print; a mode has the
+same ones everywhere, on the page too. What is drawn with them (marks, bars, axes, legends) is in `marks`.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ParamSpec
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from irm_study.files import write_bytes, write_text
+
+Parameters = ParamSpec("Parameters")
+
+MODE_COLOURS = {
+    "invariant": "#00ca6a",
+    "relapsed": "#90a9ff",
+    "partial": "#f4a700",
+    "memorised": "#bcb2ac",
+    "erm_like": "#dd3300",
+    "anti_colour": "#0e4fd4",
+    "collapsed": "#80537c",
+    "diverged": "#aa2d40",
+}
+"""In the order in which modes are shown, from the target to the worst. Chosen by search: every pair is at least
+27 apart (CIE 1976 colour difference) under simulated protanopia, deuteranopia and tritanopia, and each stands out
+at least 2 : 1 from a white and from a dark page."""
+
+MODE_MARKERS = {
+    "invariant": "o",
+    "relapsed": "p",
+    "partial": "D",
+    "memorised": "h",
+    "erm_like": "^",
+    "anti_colour": "v",
+    "collapsed": "s",
+    "diverged": "X",
+}
+
+MODE_HATCHES = {
+    "invariant": "",
+    "relapsed": "||||",
+    "partial": "//",
+    "memorised": "+++",
+    "erm_like": "/////",
+    "anti_colour": "\\\\\\\\",
+    "collapsed": "xxxx",
+    "diverged": "----",
+}
+"""Of straight lines alone: hatches of circles weigh half a megabyte in an SVG."""
+
+MODE_NAMES = {mode: mode.replace("_", "-").replace("erm", "ERM") for mode in MODE_COLOURS}
+
+STAGE_NAMES = {
+    "search": "search", "confirm": "confirmation", "criterion": "other criteria", "neighbour": "neighbours",
+    "draws": "draws",
+}  # fmt: skip
+"""What the runs of a stage were trained for, in figures."""
+
+STAGE_SEEDS = {"search": "search seeds", "confirm": "fresh seeds", "train": "seeds"}
+"""Whose seeds the runs of a stage have, in legends."""
+
+LINE_STYLES: dict[str, Any] = {"train": "-", "test": (0, (2.5, 1.2))}
+"""Of curves, by environment; dashes in multiples of a line's width."""
+
+ZONE: dict[str, Any] = {"color": MODE_COLOURS["invariant"], "alpha": 0.13, "linewidth": 0}
+"""The shade of the target zone, in which a run is called invariant."""
+
+INK, FAINT, GRID, PAPER = "#1f2328", "#6b7480", "#dce1e7", "#ffffff"
+"""The four colours that are no data; the page replaces them by its own, light or dark."""
+
+DPI = 200
+WIDE, NARROW = 6.75, 3.3
+"""Inches: the text width and the column width of a two-column paper."""
+
+STYLE: dict[Any, Any] = {
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "axes.titlesize": 8,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "legend.fontsize": 7.5,
+    "legend.frameon": False,
+    "legend.handletextpad": 0.4,
+    "legend.columnspacing": 1.2,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.edgecolor": FAINT,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "axes.facecolor": PAPER,
+    "figure.facecolor": PAPER,
+    "savefig.facecolor": PAPER,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "axes.grid": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "hatch.linewidth": 0.5,
+    "lines.linewidth": 1.1,
+    "figure.constrained_layout.w_pad": 0.06,
+    "figure.constrained_layout.h_pad": 0.05,
+}
+
+
+def styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
+    """Draws under this module's style, whatever the notebook's is."""
+
+    @functools.wraps(draw)
+    def in_style(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Figure:
+        with matplotlib.rc_context(_defaults() | STYLE):
+            return draw(*args, **kwargs)
+
+    return in_style
+
+
+def svg_and_png(figure: Figure, name: str) -> tuple[str, bytes]:
+    """A figure as SVG text and as PNG bytes, the same each time."""
+    # Text stays text in the SVG: smaller, searchable, and read out; ids follow from the name alone.
+    with matplotlib.rc_context(_defaults() | {"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.set_dpi(DPI)  # letters are wider where they are drawn finer: the room for them is measured so
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        svg, png = io.StringIO(), io.BytesIO()
+        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
+    return svg.getvalue(), png.getvalue()
+
+
+def write_figure(figure: Figure, folder: Path, name: str) -> str:
+    """Write NAME.svg and NAME.png into a folder; returns the SVG."""
+    svg, png = svg_and_png(figure, name)
+    write_text(folder / f"{name}.svg", svg)
+    write_bytes(folder / f"{name}.png", png)
+    return svg
+
+
+@functools.cache
+def _defaults() -> dict[Any, Any]:
+    """Matplotlib's own parameters, but for those that choose where it draws."""
+    where = ("backend", "interactive", "toolbar", "webagg.", "tk.", "figure.max_open_warning", "figure.raise_window")
+    return {key: value for key, value in matplotlib.rcParamsDefault.items() if not key.startswith(where)}

@@ -1,0 +1,92 @@
+"""The page's verdict on a study, and what a reader should hold against it.
+
+A sentence about a configuration carries n and an interval and claims no more than they allow. What follows from a
+figure stands beside the figure.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from irm_study.config import StudySpec
+from irm_study.diagnosis import CRITERIA, STOPPING_RULES, evidence_used
+from irm_study.report.style import MODE_NAMES
+from irm_study.report.text import interval, percent, plural
+from irm_study.results import StudyRecord
+
+DIGITS = {
+    "embedded": "5,000 embedded digits, not full MNIST",
+    "mnist": "full MNIST",
+    "fashion-mnist": "Fashion-MNIST, not MNIST",
+    "kmnist": "KMNIST, not MNIST",
+}
+
+SMALL = 10
+"""Fresh seeds below which the page says that there are few."""
+
+
+def verdict(record: StudyRecord, best: dict[str, Any] | None) -> str:
+    """One sentence on whether a stable configuration was found, no stronger than the interval allows."""
+    if record.runs.empty:
+        return "Nothing has been run yet."
+    if best is None:
+        return f"No trial is finished yet: {plural(len(record.runs), 'run')} so far, and nothing to conclude."
+    name = f"trial {best['trial']}"
+    if best["fresh_n"] == 0:
+        if best["search_successes"] == 0:
+            none = f"none of its {plural(best['search_n'], 'search seed')}"
+            return f"Not confirmed: {name} leads the search, yet {none} reached the target zone."
+        found = f"{best['search_successes']} of {plural(best['search_n'], 'search seed')}"
+        return (
+            f"Not confirmed: {name} leads the search, with {found} in the target zone, "
+            "but those are the seeds that chose it."
+        )
+    fresh = plural(best["fresh_n"], "fresh seed")
+    span = f"95% interval {interval(best['fresh_low'], best['fresh_high'])}"
+    reached = f"{best['fresh_successes']} of {fresh} ({percent(best['fresh_rate'])}, {span})"
+    of = f"the best of {plural(record.trials['digest'].nunique(), 'configuration')}" if len(record.trials) > 1 else ""
+    subject = f"{name}, {of}," if of else f"{name}, the only one tried,"
+    if best["fresh_successes"] == 0:
+        runs = record.runs[(record.runs["digest"] == best["digest"]) & (record.runs["stage"] == "confirm")]
+        mode, count = next(iter(runs["failure_mode"].value_counts().items()))
+        return (
+            f"No working configuration found: {subject} reached the target zone on none of {fresh} ({span}); "
+            f"{count} of them ended {MODE_NAMES[mode]}."
+        )
+    target = record.spec.confirm.target
+    if best["fresh_low"] > target:
+        return (
+            f"Stable: {subject} reached the target zone on {reached}; the study asks for more than {percent(target)}."
+        )
+    if best["fresh_high"] < target:
+        return f"Unstable: {subject} reached the target zone on only {reached}."
+    return f"Stability not shown: {subject} reached the target zone on {reached}."
+
+
+def caveats(record: StudyRecord, best: dict[str, Any] | None, table: pd.DataFrame) -> list[str]:
+    """What a reader should hold against the verdict."""
+    notes = []
+    if record.finished < record.planned:
+        notes.append(f"Unfinished: {record.finished} of {plural(record.planned, 'trial')} done.")
+    if best is not None and 0 < best["fresh_n"] < SMALL:
+        notes.append(f"n = {best['fresh_n']} is small: read the interval, not the rate.")
+    if best is not None and best["fresh_n"] and best["fresh_low"] <= 0.5 <= best["fresh_high"]:
+        notes.append("Whether it works more often than not is open.")
+    if best is not None and best["fresh_n"] == 0:
+        notes.append("The success rate on the search's own seeds is too high on average: they did the choosing.")
+    if len(table) and table.loc[table["fresh_n"] > 0, "digest"].nunique() > 1:
+        notes.append("The best of several confirmed configurations is shown, which flatters it a little.")
+    return notes
+
+
+def chosen_by(spec: StudySpec) -> str:
+    """The evidence that the choice of the best configuration used, the stopping rule's included."""
+    text = evidence_used(spec.study.criterion)
+    searched = spec.search.get("stop")
+    stops = searched if isinstance(searched, tuple) else (spec.run.stop,)
+    oracles = [stop for stop in stops if STOPPING_RULES[stop].sees == "test"]
+    if oracles and not CRITERIA[spec.study.criterion].is_oracle:
+        return f"oracle: the stopping rule {oracles[0]} looked at the test environment"
+    return text

@@ -1,0 +1,85 @@
+"""A study's folder: the table of runs, and what is derived from it. Neither torch nor Optuna is imported here."""
+
+from irm_study.results.columns import STAGES, Column, columns_markdown, empty_runs, table_columns
+from irm_study.results.configurations import (
+    ListedTrial,
+    aggregate,
+    best_trials,
+    confirmed,
+    confirmed_table,
+    trials_from_runs,
+    trials_table,
+)
+from irm_study.results.curves import tidy_curves
+from irm_study.results.exports import summary, write_runs_csv, write_tables
+from irm_study.results.html import html_table, html_text
+from irm_study.results.judging import JudgedRun
+from irm_study.results.loading import load_study, stored_spec, stored_summary
+from irm_study.results.locks import FolderInUse, holder_of, locked, this_process
+from irm_study.results.record import StudyRecord
+from irm_study.results.selection import choices, choosers, draws, fresh_seeds, neighbours
+from irm_study.results.summaries import centre_of, counted, epochs_spent, mode_counts, over_seeds, trial_attributes
+from irm_study.results.table import (
+    config_of,
+    judge,
+    judged_runs,
+    read_parts,
+    restage,
+    rows_as_read,
+    run_row,
+    runs_table,
+    stored_runs,
+)
+from irm_study.results.untrusted import refuse_links, refuse_studies
+
+__all__ = [
+    "STAGES",
+    "Column",
+    "FolderInUse",
+    "JudgedRun",
+    "ListedTrial",
+    "StudyRecord",
+    "aggregate",
+    "best_trials",
+    "centre_of",
+    "choices",
+    "choosers",
+    "columns_markdown",
+    "config_of",
+    "confirmed",
+    "confirmed_table",
+    "counted",
+    "draws",
+    "empty_runs",
+    "epochs_spent",
+    "fresh_seeds",
+    "holder_of",
+    "html_table",
+    "html_text",
+    "judge",
+    "judged_runs",
+    "load_study",
+    "locked",
+    "mode_counts",
+    "neighbours",
+    "over_seeds",
+    "read_parts",
+    "refuse_links",
+    "refuse_studies",
+    "restage",
+    "rows_as_read",
+    "run_row",
+    "runs_table",
+    "stored_runs",
+    "stored_spec",
+    "stored_summary",
+    "summary",
+    "table_columns",
+    "this_process",
+    "tidy_curves",
+    "trial_attributes",
+    "trials_from_runs",
+    "trials_table",
+    "write_runs_csv",
+    "write_tables",
+]

@@ -1,0 +1,90 @@
+"""The files that scripts read: runs.csv, trials.csv, summary.json and best.toml. All are derived, and made again from
+the table of runs whenever a study has gone on or its page is made."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from irm_study.config import TrainSpec, train_toml
+from irm_study.files import finite, plain, write_text
+from irm_study.results.columns import is_curve
+from irm_study.results.configurations import best_trials, confirmed_table
+from irm_study.results.record import StudyRecord
+from irm_study.results.summaries import epochs_spent, mode_counts
+from irm_study.results.table import config_of
+
+
+def write_tables(record: StudyRecord) -> None:
+    """runs.csv, trials.csv, summary.json, and best.toml where the study's best are confirmed."""
+    write_runs_csv(record.folder, record.runs)
+    write_text(record.folder / "trials.csv", record.trials.to_csv(index=False, lineterminator="\n"))
+    summarised = summary(record)
+    write_text(record.folder / "summary.json", json.dumps(finite(summarised), indent=2) + "\n")
+    _write_best(record, summarised["confirmed"])
+
+
+def write_runs_csv(folder: Path, runs: pd.DataFrame) -> None:
+    """runs: as `StudyRecord.runs`, or with more columns behind; curves are left out."""
+    curves = [name for name in runs.columns if is_curve(name)]
+    write_text(folder / "runs.csv", runs.drop(columns=curves).to_csv(index=False, lineterminator="\n"))
+
+
+def summary(record: StudyRecord) -> dict[str, Any]:
+    """The content of summary.json: what was searched, how many trials and runs, how they ended, the best in the search
+    and the confirmed configurations, epochs, importance and provenance."""
+    search = record.runs[record.runs["stage"] == "search"]
+    best = best_trials(record.trials, 1)
+    return {
+        "study": record.spec.name,
+        "digits": record.spec.digits,
+        "criterion": record.spec.study.criterion,
+        "aggregate": record.spec.study.aggregate,
+        "trials": record.finished,
+        "runs": len(record.runs),
+        "failure_modes": mode_counts(search),
+        "best": None if best.empty else {
+            "trial": int(best["trial"].iloc[0]),
+            "parameters": {key: plain(best[key].iloc[0]) for key in record.spec.search},
+            "value": float(best["value"].iloc[0]),
+        },
+        "confirmed": confirmed_table(record),
+        "epochs": epochs_spent(record.runs),
+        "importance": record.importance,
+        "provenance": record.provenance,
+    }  # fmt: skip
+
+
+def _write_best(record: StudyRecord, confirmed: Sequence[Mapping[str, Any]]) -> None:
+    """best.toml: the confirmed winner, with the command that trains it; nothing while the confirmation is not whole.
+
+    confirmed: as `confirmed_table`.
+    """
+    wanted = record.spec.confirm
+    seeds_of = {row["digest"]: row["seeds"] for row in confirmed}
+    due = best_trials(record.trials, wanted.top)["digest"]
+    if not confirmed or any(seeds_of.get(digest, 0) < wanted.seeds for digest in due):
+        return
+    best = confirmed[0]
+    own = record.runs[record.runs["digest"] == best["digest"]]
+    spec = TrainSpec.model_construct(
+        name=f"{record.spec.name[:190]}-best", digits=record.spec.digits, environments=record.spec.environments,
+        run=config_of(own.iloc[0].to_dict()),
+    )  # fmt: skip
+    several = "" if len(confirmed) == 1 else f"It is the best of {len(confirmed)} there, which flatters it a little.\n"
+    fresh = own.loc[own["stage"] == "confirm", "seed"]
+    # Fresh seeds leave out those that the search names; then no command can name them.
+    in_a_row = fresh.max() - fresh.min() < len(fresh)
+    seeds = f" --seeds {len(fresh)} --first-seed {fresh.min()}" if in_a_row else ""
+    comment = (
+        f"The winner of a study, confirmed on {best['seeds']} seeds that its search never saw: in the target zone in "
+        f"{best['successes']} of them,\n95% interval of the rate {best['low']:.3f} to {best['high']:.3f} (Wilson).\n"
+        f"{several}Train it{' anew on the same seeds' if in_a_row else ''} with: irm-study train "
+        f"{shlex.quote(str(record.folder / 'best.toml'))}{seeds}"
+    )
+    write_text(record.folder / "best.toml", train_toml(spec, comment))

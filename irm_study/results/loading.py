@@ -1,0 +1,88 @@
+"""A study read back from its folder, which may come from a stranger: nothing of torch or Optuna is imported for it.
+
+How a stranger's files are read is `untrusted`'s and `parquet`'s.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from irm_study.config import StudySpec, read_stored_study
+from irm_study.diagnosis import AGGREGATES, criteria_for
+from irm_study.errors import ConfigError
+from irm_study.results.configurations import ListedTrial, listed_in_runs, trials_table
+from irm_study.results.record import StudyRecord
+from irm_study.results.table import stored_runs
+from irm_study.results.untrusted import read_stored_trials, read_text, read_trials_csv, refuse_links
+
+
+def load_study(folder: str | Path, criterion: str | None = None, aggregate: str | None = None) -> StudyRecord:
+    """A study's record from its folder: for `irm-study report`, and for notebooks.
+
+    criterion, aggregate: judge its runs by others than those that guided the search. Raises ConfigError when the
+    folder holds no study or rows that are no runs, or a name is not known.
+    """
+    folder = Path(folder)
+    spec = _judged_by(stored_spec(folder), criterion, aggregate)
+    try:
+        runs = stored_runs(folder, spec)
+        trials = trials_table(_listed_trials(folder, spec, runs), runs, spec)
+    except ConfigError:
+        raise
+    except (ValueError, TypeError, LookupError, ArithmeticError) as error:  # rows that no driver wrote
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConfigError(f"{folder / 'runs'}: holds rows that are no runs of this study: {reason}") from None
+    summary = stored_summary(folder)
+    return StudyRecord(folder, spec, runs, trials, summary.get("importance") or {}, summary.get("provenance") or {})
+
+
+def stored_spec(folder: Path) -> StudySpec:
+    """The study that a folder holds. Raises ConfigError where it holds none, or links."""
+    if not (folder / "study.toml").is_file():
+        raise ConfigError(f"{folder}: holds no study (no study.toml); 'irm-study run' makes one")
+    refuse_links(folder)
+    return read_stored_study(folder / "study.toml")
+
+
+def stored_summary(folder: Path) -> dict[str, Any]:
+    """The folder's summary.json as an earlier driver wrote it; empty where it cannot be read.
+
+    Its importance (shares in [0, 1]) and provenance (a table) are left empty where they are anything else.
+    """
+    try:
+        summary = json.loads(read_text(folder / "summary.json"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    if not isinstance(summary, dict):
+        return {}
+    importance = summary.get("importance")
+    shares = importance.items() if isinstance(importance, dict) else ()
+    summary["importance"] = {key: float(share) for key, share in shares if isinstance(share, float) and 0 <= share <= 1}
+    if not isinstance(summary.get("provenance"), dict):
+        summary["provenance"] = {}
+    return summary
+
+
+def _judged_by(spec: StudySpec, criterion: str | None, aggregate: str | None) -> StudySpec:
+    """The same study under another criterion or aggregate."""
+    given = {key: value for key, value in {"criterion": criterion, "aggregate": aggregate}.items() if value is not None}
+    known = {"criterion": criteria_for(spec.environments), "aggregate": list(AGGREGATES)}
+    for key, value in given.items():
+        if value not in known[key]:
+            raise ConfigError(f"unknown {key} {value!r} for this study; one of: {', '.join(known[key])}")
+    return spec.model_copy(update={"study": spec.study.model_copy(update=given)})
+
+
+def _listed_trials(folder: Path, spec: StudySpec, runs: pd.DataFrame) -> list[ListedTrial]:
+    """Trials as the folder's storage lists them. Where the storage is elsewhere: as they were when tables were last
+    written, and those that came since as the runs show them."""
+    listed = read_stored_trials(folder / "study.db", spec.name)
+    if listed is None:
+        listed = read_trials_csv(folder / "trials.csv")
+        known = {trial.digest for trial in listed}
+        listed += [trial for trial in listed_in_runs(runs, spec) if trial.digest not in known]
+    return listed

@@ -1,0 +1,89 @@
+"""The folder of a study, or of a training: claimed for one of them, and brought up to date when the work is done.
+
+The table of runs in it is the driver's; its tables and its summary are `irm_study.results`'.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from irm_study import __version__
+from irm_study.config import (
+    StudySpec,
+    TrainSpec,
+    changed_fields,
+    read_stored_study,
+    read_train,
+    study_digest,
+    study_toml,
+    train_toml,
+)
+from irm_study.errors import ConfigError
+from irm_study.execution import processor
+from irm_study.files import write_text
+from irm_study.results import refuse_links
+from irm_study.study.settings import Settings
+
+
+def results_folder(name: str) -> Path:
+    """Where the results of a study go when nobody says otherwise: its name may hold anything, a folder's may not."""
+    safe = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "study"
+    if len(safe.encode()) > 200:  # file systems allow 255 bytes
+        digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+        safe = f"{safe.encode()[:180].decode(errors='ignore')}-{digest}"
+    return Path("reports") / safe
+
+
+def claim_for_study(folder: Path, spec: StudySpec) -> None:
+    """Make the folder this study's; raise ConfigError when it holds another one."""
+    path = folder / "study.toml"
+    refuse_links(folder)
+    if path.exists():
+        stored = read_stored_study(path)
+        if study_digest(stored) != study_digest(spec):
+            changes = "\n".join(f"  {change}" for change in changed_fields(stored, spec))
+            raise ConfigError(
+                f"{folder}: holds study {stored.name!r} made by another study file; changed since then:\n{changes}\n"
+                "  give the new study another name, or another folder with --out"
+            )
+    elif (folder / "runs").exists():
+        raise ConfigError(f"{folder}: holds runs of 'train'; a study needs a folder of its own: name one with --out")
+    write_text(path, study_toml(spec))
+
+
+def claim_for_training(folder: Path, spec: TrainSpec) -> None:
+    """Make the folder one of `train`, on these digits and environments alone: runs of others are judged otherwise."""
+    if (folder / "study.toml").exists():
+        raise ConfigError(f"{folder}: holds a study; 'train' needs a folder of its own: name one with --out")
+    path = folder / "train.toml"
+    if path.exists():
+        stored = read_train(path)
+        if (stored.digits, stored.environments) != (spec.digits, spec.environments):
+            raise ConfigError(
+                f"{folder}: holds runs of other digits or environments (see {path}); name another folder with --out"
+            )
+    write_text(path, train_toml(spec, "The configuration last trained here."))
+
+
+def provenance(settings: Settings, stored: dict[str, Any]) -> dict[str, Any]:
+    """How the runs came about. stored: the summary so far, whose commands came before this one."""
+    packages = ("torch", "optuna", "numpy", "pandas")
+    earlier = str((stored.get("provenance") or {}).get("command") or "").splitlines()
+    commands = [each for each in earlier if each != settings.command] + [settings.command] * bool(settings.command)
+    return {
+        "command": "\n".join(commands),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "versions": {"irm-study": __version__} | {name: metadata.version(name) for name in packages},
+        "machine": f"{platform.system()} {platform.machine()}, {processor()}, {os.cpu_count()} cores",
+        "device": settings.device,
+        "jobs": settings.jobs,
+        "scheduler": settings.scheduler,
+    }

@@ -1,0 +1,104 @@
+"""What is done with a folder: a study is run, or confirmed; a configuration is trained.
+
+Each holds the folder's lock, has the driver do the work, and brings the derived files up to date.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from irm_study.config import StudySpec, TrainSpec, run_digest
+from irm_study.errors import ConfigError
+from irm_study.execution import Workers
+from irm_study.results import (
+    StudyRecord,
+    locked,
+    stored_summary,
+    trials_table,
+    write_runs_csv,
+    write_tables,
+)
+from irm_study.search import Search, hyperparameter_importance, listed_trials
+from irm_study.study.confirm_stage import confirm
+from irm_study.study.driver import Driver, RequestedRun
+from irm_study.study.folder import claim_for_study, claim_for_training, provenance
+from irm_study.study.search_stage import SearchStage
+from irm_study.study.settings import Settings, Watcher
+
+
+def run_study(
+    spec: StudySpec, folder: Path, settings: Settings, watcher: Watcher, workers: Workers | None = None
+) -> tuple[StudyRecord, int]:
+    """Run a study to its end, or what is left of it; returns its record and how many runs were trained.
+
+    workers: others than the settings name. Raises ConfigError when the folder holds another study, or another driver
+    has it.
+    """
+    with locked(folder):
+        claim_for_study(folder, spec)
+        return _work(spec, folder, settings, watcher, workers or _workers(settings), search=True)
+
+
+def confirm_study(spec: StudySpec, folder: Path, settings: Settings, watcher: Watcher) -> tuple[StudyRecord, int]:
+    """Confirm the best trials so far on spec.confirm's seeds, training only what is missing; returns as `run_study`."""
+    with locked(folder):
+        if settings.storage is None and not (folder / "study.db").is_file():
+            raise ConfigError(
+                f"{folder}: its trials are not here (no study.db); name the storage that 'run' was given with --storage"
+            )
+        return _work(spec, folder, settings, watcher, _workers(settings), search=False)
+
+
+def train_runs(
+    spec: TrainSpec, seeds: Sequence[int], folder: Path | None, settings: Settings, watcher: Watcher
+) -> tuple[pd.DataFrame, int]:
+    """Train one configuration; its runs join the table in the folder. Returns the table, judged, and the number of
+    runs trained. folder: None to write nothing, and to have the table of these runs alone."""
+    with locked(folder) if folder else contextlib.nullcontext():
+        if folder:
+            claim_for_training(folder, spec)
+        with _workers(settings) as workers:
+            driver = Driver(spec, folder, settings, watcher, workers)
+            digest = run_digest(spec.digits, spec.environments, spec.run)
+            driver.train("train", [RequestedRun(0, spec.run, digest, seed) for seed in seeds])
+        runs = driver.runs()
+        if folder:
+            write_runs_csv(folder, runs)
+        return runs, driver.trained
+
+
+def _work(
+    spec: StudySpec, folder: Path, settings: Settings, watcher: Watcher, workers: Workers, search: bool
+) -> tuple[StudyRecord, int]:
+    """Search, where that is asked for, and confirm."""
+    driver = Driver(spec, folder, settings, watcher, workers)
+    with contextlib.closing(SearchStage(driver, spec, folder)) as stage:
+        with workers:
+            if search:
+                stage.run()
+            stage.train_lost()
+            confirm(driver, spec, trials_table(listed_trials(stage.search), driver.judged_so_far(), spec))
+        return _record(driver, spec, folder, stage.search), driver.trained
+
+
+def _workers(settings: Settings) -> Workers:
+    """Where the settings have runs trained."""
+    return Workers(settings.jobs, settings.device, settings.scheduler)
+
+
+def _record(driver: Driver, spec: StudySpec, folder: Path, search: Search) -> StudyRecord:
+    """The study as far as it has come; tables and the winner's file are brought up to date."""
+    runs, stored = driver.runs(), stored_summary(folder)
+    # A driver that was killed after its last run left a summary of the time before.
+    fresh = driver.trained > 0 or stored.get("runs") != len(runs) or stored.get("trials") != search.finished
+    record = StudyRecord(
+        folder, spec, runs, trials_table(listed_trials(search), runs, spec),
+        importance=hyperparameter_importance(search) if fresh else stored.get("importance") or {},
+        provenance=provenance(driver.settings, stored) if fresh else stored.get("provenance") or {},
+    )  # fmt: skip
+    write_tables(record)
+    return record

@@ -1,0 +1,7 @@
+"""Training: runs, from their seeds to their curves. What is beside `train` serves to measure the speed of an epoch."""
+
+from irm_study.training.program import Program, initial_state
+from irm_study.training.state import Run, TrainingState
+from irm_study.training.trainer import train
+
+__all__ = ["Program", "Run", "TrainingState", "initial_state", "train"]
