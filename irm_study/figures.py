@@ -1,6 +1,7 @@
 """The figures of a study's page, by their names: `figures.seed_stability(record)` returns a matplotlib Figure.
 
 A record is what `run_study` and `load_study` return; a study's folder does as well. `dir(figures)` lists the names.
+`figures.failure_map(record, x="learning_rate", y="l2_weight")` has other axes than the two most important ones.
 What each figure shows, and its table, is `irm_study.report`'s.
 """
 
@@ -8,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from irm_study.results import StudyRecord
 
-    Drawing = Callable[[StudyRecord | str | Path], Figure]
+    Drawing = Callable[..., Figure]
 
 
 def __getattr__(name: str) -> Drawing:
@@ -27,8 +28,8 @@ def __getattr__(name: str) -> Drawing:
         raise AttributeError(f"no figure is called {name!r}; one of: {', '.join(EXHIBITS)}")
     exhibit = EXHIBITS[name]
 
-    def draw(record: StudyRecord | str | Path) -> Figure:
-        return exhibit.figure(_record(record))
+    def draw(record: StudyRecord | str | Path, **options: Any) -> Figure:
+        return exhibit.figure(_record(record), **options)
 
     draw.__name__ = draw.__qualname__ = name
     draw.__doc__ = f"The figure {name!r} of a study's page. record: of the study, or its folder."

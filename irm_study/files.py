@@ -11,8 +11,8 @@ import numpy as np
 
 
 def write_text(path: Path, text: str) -> None:
-    """As `write_bytes`, in UTF-8."""
-    write_bytes(path, text.encode())
+    """As `write_bytes`, in UTF-8; what is no text (a byte of an argument that was none) is escaped."""
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -19,10 +19,11 @@ from irm_study.data import (  # noqa: E402
 
 @pytest.fixture(autouse=True)
 def interruptible():
-    """Each test begins with the handler of Ctrl-C that the tests were started with."""
-    before = signal.getsignal(signal.SIGINT)
+    """Each test begins with the handlers of Ctrl-C and the like that the tests were started with."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

@@ -274,7 +274,7 @@ def _no_columns(folder: Path) -> StudyRecord:
 
 def _proven(folder: Path) -> StudyRecord:
     """With the runs that the confirmation may ask for: other criteria's choices, neighbours, crossed draws."""
-    record = study_record(folder, confirm_top=1)
+    record = study_record(folder, trials=13)  # of which criteria choose different ones
     random = np.random.default_rng(7)
     winner = confirmed(record.runs, record.spec).iloc[0]
     row = record.runs[record.runs["digest"] == winner["digest"]].head(1).to_dict("records")[0]
@@ -297,6 +297,37 @@ def _proven(folder: Path) -> StudyRecord:
     return dataclasses.replace(record, runs=runs)
 
 
+def _searching(**search: Any) -> Callable[[Path], StudyRecord]:
+    return lambda folder: study_record(folder, trials=30, spec=study_spec(search=search))
+
+
+def long_names(folder: Path) -> StudyRecord:
+    """Names of choices as a plugin may have them: long, alike at their beginnings."""
+    ramps = tuple(f"a_ramp_with_a_very_long_name_indeed_{ending}" for ending in ("zeta", "alpha", "mid", "omega"))
+    spec = study_spec()
+    return study_record(folder, trials=30, spec=spec.model_copy(update={"search": spec.search | {"ramp": ramps}}))
+
+
+def conditional(folder: Path, trials: int = 30) -> StudyRecord:
+    """A step takes no epochs: its trials have no value of `ramp_epochs` and of `ramp_exponent`."""
+    search = {"ramp": ["step", "power", "linear"], "ramp_epochs": {"low": 5, "high": 60},
+              "ramp_exponent": [1.0, 2.0, 4.0], "penalty_weight": SEARCH["penalty_weight"]}  # fmt: skip
+    record = study_record(folder, trials=trials, spec=study_spec(search=search))
+    table = record.trials.copy()
+    table["ramp_epochs"] = table["ramp_epochs"].where(table["ramp"] != "step")
+    table["ramp_exponent"] = table["ramp_exponent"].where(table["ramp"] == "power")
+    importance = {"ramp_epochs": 0.5, "penalty_weight": 0.3, "ramp_exponent": 0.15, "ramp": 0.05}
+    return dataclasses.replace(record, trials=table, importance=importance)
+
+
+def tied_record(folder: Path, only: str = "partial", **kind: Any) -> StudyRecord:
+    """Judged by whether runs are in the zone, and none is: every objective value is 0, and `oracle_min` differs (but
+    where all diverged)."""
+    record = study_record(folder, spec=study_spec(study={"criterion": "oracle_success"}), only=only, **kind)
+    assert (record.runs["score_oracle_success"] == 0).all()
+    return dataclasses.replace(record, runs=record.runs.assign(score=0.0), trials=record.trials.assign(value=0.0))
+
+
 KINDS: dict[str, Callable[[Path], StudyRecord]] = {
     "plain": study_record,
     "empty": _no_columns,
@@ -310,6 +341,22 @@ KINDS: dict[str, Callable[[Path], StudyRecord]] = {
     "validation environment": _with_validation,
     "hostile names": _hostile,
     "proven": _proven,
+    "choices over decades": _searching(
+        penalty_weight=[1.0, 10.0, 100.0, 1e4, 1e6], anneal_epoch=[40, 5, 120], hidden=[512, 64, 8, 128, 16, 256, 32]
+    ),
+    "choices of every type": _searching(
+        rescale=[True, False], batch_size=[128, 64], across=["sum", "mean"], ramp_exponent=[2.0, 2.00001, 1.0]
+    ),
+    "two keys": _searching(
+        learning_rate={"low": 5e-4, "high": 2e-2, "log": True}, l2_weight={"low": 0.0, "high": 1e-2}
+    ),
+    "two grids": _searching(learning_rate=[1e-3, 1e-2], l2_weight=[0.0, 1e-2]),
+    "one key": _searching(learning_rate={"low": 5e-4, "high": 2e-2, "log": True}),
+    "whole numbers": _searching(anneal_epoch={"low": 5, "high": 20}, layers={"low": 1, "high": 3}),
+    "long names": long_names,
+    "conditional": conditional,
+    "tied": tied_record,
+    "all tied": lambda folder: tied_record(folder, only="diverged", confirm_top=0),
     "500 trials": lambda folder: study_record(folder, trials=500, confirm_top=3, confirm_seeds=20),
 }
 """What a study can look like; each takes the folder that the page is written into."""

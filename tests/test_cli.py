@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import os
 import re
@@ -23,6 +24,7 @@ from typer.testing import CliRunner
 from irm_study import cli, data
 from irm_study.cli.app import app
 from irm_study.config import named_file
+from irm_study.errors import ConfigError
 from irm_study.report.page import first_screen
 from irm_study.report.runs import configurations
 from irm_study.results import load_study
@@ -123,6 +125,18 @@ def test_a_study_from_its_file_to_its_page(irm, tiny, tmp_path):
     page = (folder / "report.html").read_bytes()
     assert irm("report", folder)[0] == 0
     assert (folder / "report.html").read_bytes() == page
+
+
+def test_the_failure_map_has_the_axes_that_the_user_names(irm, tiny, tmp_path):
+    assert irm("run", tiny)[0] == 0
+    assert irm("report", "reports/tiny", "--map", "ramp,penalty_weight")[0] == 0
+    drawn = (tmp_path / "reports" / "tiny" / "figures" / "failure_map.svg").read_text()
+    assert ">step</text>" in drawn and ">linear</text>" in drawn
+    before = contents(tmp_path / "reports" / "tiny")
+    for given, text in (("ramp", "needs two hyperparameters"), ("ramp,hidden", "'hidden' was not searched")):
+        status, _, err = irm("report", "reports/tiny", "--map", given)
+        assert status == 2 and text in err
+    assert contents(tmp_path / "reports" / "tiny") == before
 
 
 def test_what_scripts_read_is_json(irm, tiny, no_page):
@@ -258,6 +272,37 @@ def test_more_trials_than_asked_for_are_not_told_as_six_of_three(irm, tiny, tmp_
     screen = first_screen(load_study("reports/tiny"), configurations(load_study("reports/tiny")))
     assert (screen["complete"], screen["planned"]) == (3, 3)
     assert not [note for note in screen["caveats"] if "Unfinished" in note]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("1h30m", 5400), ("1h0m5s", 3605)]
+)
+def test_a_timeout_is_hours_minutes_and_seconds(irm, tiny, no_page, monkeypatch, text, seconds):
+    given = []
+
+    def noting(spec, folder, settings, watcher):
+        given.append(settings.timeout_seconds)
+        raise ConfigError("enough")
+
+    monkeypatch.setattr("irm_study.study.run_study", noting)
+    assert irm("run", tiny, "--timeout", text)[0] == 2
+    assert given == [seconds]
+
+
+@pytest.mark.parametrize("option", [["--timeout", "1h"], ["--timeout=1h"]])
+def test_a_study_that_a_timeout_ended_is_told_with_the_command_that_goes_on(irm, tiny, no_page, monkeypatch, option):
+    from irm_study.study import run_study
+
+    hours = iter([0, 0, *[2 * 3600] * 10])
+    in_two_hours = functools.partial(run_study, clock=lambda: next(hours))
+    with monkeypatch.context() as patch:
+        patch.setattr("irm_study.study.run_study", in_two_hours)
+        status, out, _ = irm("run", tiny, *option, "--quiet")
+    assert status == 0
+    assert f"1 of 2 trials finished; to go on:\n  irm-study run {tiny} --quiet\n" in out
+    status, out, _ = irm("run", tiny, "--quiet")
+    assert status == 0 and "to go on" not in out
+    assert load_study("reports/tiny").finished == 2
 
 
 def test_confirm_says_when_nothing_is_left_to_train(irm, tiny, no_page):
@@ -452,6 +497,8 @@ def mistakes() -> dict[str, tuple[list[str], list[str]]]:
         "a device that does not exist": (["train", "one.toml", "--device", "gpu"], ["--device gpu"]),
         "a storage that does not exist": (["run", "tiny.toml", "--storage", "x://y"], ["--storage x://y"]),
         "no trials": (["run", "tiny.toml", "--trials", "0"], ["--trials"]),
+        "a timeout without a unit": (["run", "tiny.toml", "--timeout", "90"], ["--timeout", "90s, 30m, 2h or 1h30m"]),
+        "a timeout of nothing": (["run", "tiny.toml", "--timeout", "0h"], ["--timeout", "90s, 30m, 2h or 1h30m"]),
         "a word for a number": (["run", "tiny.toml", "--jobs", "many"], ["--jobs"]),
         "an option that does not exist": (["run", "tiny.toml", "--fast"], ["--fast"]),
         "a command that does not exist": (["fly"], ["fly"]),

@@ -17,6 +17,7 @@ from irm_study.config import (
     StudySpec,
     TrainSpec,
     changed_fields,
+    is_digest_of,
     read_setting,
     read_stored_study,
     read_study,
@@ -134,7 +135,7 @@ WRONG = {
     "unknown key in study": ("[study]\ntrial = 3", "study.trial", ["unknown key", "3", "trials"]),
     "unknown key in confirm": ("[confirm]\nbest = 3", "confirm.best", ["unknown key", "3", "top"]),
     "unknown key in a range": (
-        "[search]\nhidden = {low = 4, high = 8, step = 2}", "search.hidden.step", ["unknown key", "2", "log"],
+        "[search]\nhidden = {low = 4, high = 8, steps = 2}", "search.hidden.steps", ["unknown key", "2", "log"],
     ),
     "unknown hyperparameter": ("[search]\nmomentum = [0.9]", "search.momentum", ["0.9", "learning_rate"]),
     "a number for a table": ("run = 3", "run", ["table", "3"]),
@@ -195,7 +196,80 @@ WRONG = {
         "[search]\nanneal_epoch = {low = 5, high = 600}", "search.anneal_epoch", ["[0, epochs = 501)", "600"],
     ),
     "searched anneal beyond every searched length": (
-        "[search]\nepochs = [101, 201]\nanneal_epoch = [50, 201]", "search.anneal_epoch", ["epochs = 201)", "201"],
+        "[search]\nepochs = [101, 201]\nanneal_epoch = [50, 201]", "search.anneal_epoch", ["epochs = 101)", "201"],
+    ),
+    "searched anneal beyond one of the searched lengths": (
+        "[search]\nepochs = [1, 20]\nanneal_epoch = [10]\n[study]\nsampler = 'grid'",
+        "search.anneal_epoch", ["epochs = 1)", "got 10", "search.epochs = 1"],
+    ),
+    "searched anneal beyond the lower end of searched lengths": (
+        "[search]\nepochs = {low = 50, high = 99}\nanneal_epoch = {low = 0, high = 60}",
+        "search.anneal_epoch", ["epochs = 50)", "got 60", "search.epochs = 50"],
+    ),
+    "the anneal of all runs beyond some of the searched lengths": (
+        "[search]\nepochs = [101, 50]", "run.anneal_epoch", ["epochs = 50)", "got 100", "search.epochs = 50"],
+    ),
+    "a searched network for other images": (
+        "[search]\nmodel = ['mlp', 'convnet']", "search.model", ["'convnet'", "environments.resolution = 28", "14"],
+    ),
+    "a searched stopping rule without its environment": (
+        "[search]\nstop = ['none', 'validation_target']", "search.stop", ["environments.validation_flip"],
+    ),
+    "a step of a log range": (
+        "[search]\nhidden = {low = 4, high = 64, log = true, step = 2}", "search.hidden", ["no step", "2"],
+    ),
+    "a step backwards": ("[search]\nhidden = {low = 4, high = 64, step = -4}", "search.hidden", ["above 0", "-4"]),
+    "a step of nothing": ("[search]\nl2_weight = {low = 0, high = 1, step = 0.0}", "search.l2_weight", ["above 0"]),
+    "a step wider than the range": (
+        "[search]\nhidden = {low = 4, high = 8, step = 5}", "search.hidden", ["no wider", "5"],
+    ),
+    "a fractional step of whole numbers": (
+        "[search]\nhidden = {low = 4, high = 8, step = 1.5}", "search.hidden.step", ["whole", "1.5"],
+    ),
+    "a step that is no number": (
+        "[search]\nhidden = {low = 4, high = 8, step = true}", "search.hidden.step", ["number", "True"],
+    ),
+    "a log range a few units in the last place wide": (
+        "[search]\nlearning_rate = {low = 1e-3, high = 1.0000000000000005e-3, log = true}",
+        "search.learning_rate", ["too close", "0.001", "0.0010000000000000005"],
+    ),
+    "a range of the smallest numbers there are": (
+        "[search]\nl2_weight = {low = 0.0, high = 5e-324}", "search.l2_weight", ["too close", "5e-324"],
+    ),
+    "a range of whole numbers that double precision lacks": (
+        "[search]\nbatch_size = {low = 2, high = 9007199254740993}", "search.batch_size.high", ["2147483647"],
+    ),
+    "neighbours of no winner": (
+        "[confirm]\ntop = 0\nneighbours = true", "confirm.top", ["1 at least", "neighbours = true", "0"],
+    ),
+    "draws of no winner": ("[confirm]\ntop = 0\ndraws = 3", "confirm.top", ["1 at least", "draws = 3", "0"]),
+    "first points that are no tables": ("[study]\nenqueue = [3]", "study.enqueue.0", ["table", "3"]),
+    "a number for first points": ("[study]\nenqueue = 3", "study.enqueue", ["tables", "3"]),
+    "an empty first point": ("[search]\nhidden = [4]\n[[study.enqueue]]", "study.enqueue.0", ["one", "{}"]),
+    "a first point of an unknown hyperparameter": (
+        "[[study.enqueue]]\nmomentum = 3", "study.enqueue.0.momentum", ["unknown", "3", "hidden"],
+    ),
+    "a first point of a hyperparameter that is not searched": (
+        "[search]\nhidden = [4, 8]\n[[study.enqueue]]\nhidden = 8\n[[study.enqueue]]\nlayers = 3",
+        "study.enqueue.1.layers", ["not searched", "3", "hidden"],
+    ),
+    "a first point of the wrong type": (
+        "[search]\nhidden = [4, 8]\n[[study.enqueue]]\nhidden = 8.5", "study.enqueue.0.hidden", ["integer", "8.5"],
+    ),
+    "a first point beside the choices": (
+        "[search]\nhidden = [4, 8]\n[[study.enqueue]]\nhidden = 6", "study.enqueue.0.hidden", ["[4, 8]", "got 6"],
+    ),
+    "a first point outside a range": (
+        "[search]\nhidden = {low = 4, high = 8}\n[[study.enqueue]]\nhidden = 9",
+        "study.enqueue.0.hidden", ["4 to 8", "got 9"],
+    ),
+    "a first point between the steps": (
+        "[search]\nhidden = {low = 4, high = 8, step = 2}\n[[study.enqueue]]\nhidden = 5",
+        "study.enqueue.0.hidden", ["in steps of 2", "got 5"],
+    ),
+    "first points of a grid": (
+        "[search]\nhidden = [4, 8]\n[study]\nsampler = 'grid'\n[[study.enqueue]]\nhidden = 8",
+        "study.enqueue", ["'grid'", "'tpe'"],
     ),
     "seeds twice": ("[study]\nseeds = [3, 1, 3]", "study.seeds", ["differ", "[3, 1, 3]"]),
     "no seeds": ("[study]\nseeds = 0", "study.seeds", ["[1, 10000]", "0"]),
@@ -286,7 +360,7 @@ SCALARS = st.one_of(
 KEYS = st.one_of(
     st.sampled_from([
         *StudySpec.model_fields, *RunConfig.model_fields, *EnvironmentSpec.model_fields,
-        "low", "high", "log", "trials", "seeds", "sampler", "top", "criterion",
+        "low", "high", "log", "step", "trials", "seeds", "sampler", "top", "criterion", "enqueue",
     ]),
     st.text(max_size=8),
 )  # fmt: skip
@@ -295,7 +369,7 @@ NESTED = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(KEYS, inner, max_size=4)),
     max_leaves=8,
 )
-RANGES = st.fixed_dictionaries({"low": SCALARS, "high": SCALARS}, optional={"log": SCALARS})
+RANGES = st.fixed_dictionaries({"low": SCALARS, "high": SCALARS}, optional={"log": SCALARS, "step": SCALARS})
 ENTRIES = st.one_of(RANGES, st.lists(SCALARS, max_size=3), NESTED)
 TABLES = st.fixed_dictionaries(
     {"name": st.one_of(st.just("a"), SCALARS)},
@@ -304,7 +378,7 @@ TABLES = st.fixed_dictionaries(
         "environments": st.one_of(st.dictionaries(st.sampled_from([*EnvironmentSpec.model_fields]), NESTED), NESTED),
         "run": st.one_of(st.dictionaries(st.sampled_from([*RunConfig.model_fields]), SCALARS), NESTED),
         "search": st.one_of(st.dictionaries(st.sampled_from([*RunConfig.model_fields]), ENTRIES), NESTED),
-        "study": st.one_of(st.dictionaries(st.sampled_from(["trials", "seeds", "sampler"]), ENTRIES), NESTED),
+        "study": st.one_of(st.dictionaries(st.sampled_from(["trials", "seeds", "enqueue"]), ENTRIES), NESTED),
         "confirm": NESTED,
         "surprise": NESTED,
     },
@@ -432,13 +506,16 @@ def test_runs_are_told_apart_by_configuration_digits_and_environments():
     assert run_digest("mnist", EnvironmentSpec(), RunConfig(hidden=256)) in digests
 
 
-def test_digests_stay_as_they_were_when_hyperparameters_are_added():
-    # Of version 0.1.0, which had no reset_optimizer.
-    assert run_digest("embedded", EnvironmentSpec(), RunConfig(reset_optimizer=False)) == "efaa9c56f9cafad3"
+def test_digests_stay_as_they_were_but_for_a_letter_when_hyperparameters_are_added():
+    # Of version 0.1.0, which had no letter and no reset_optimizer.
+    assert run_digest("embedded", EnvironmentSpec(), RunConfig(reset_optimizer=False)) == "refaa9c56f9cafad3"
     turned = RunConfig(hidden=390, ramp="linear", rescale=False)
-    assert run_digest("mnist", EnvironmentSpec(test_flip=0.8), turned) == "4c0247cf8fe77a7b"
-    assert study_digest(StudySpec(name="a")) == "d9d719b27480b55c"
-    assert run_digest("embedded", EnvironmentSpec(), RunConfig(reset_optimizer=True)) != "efaa9c56f9cafad3"
+    assert run_digest("mnist", EnvironmentSpec(test_flip=0.8), turned) == "r4c0247cf8fe77a7b"
+    assert study_digest(StudySpec(name="a")) == "sd9d719b27480b55c"
+    assert run_digest("embedded", EnvironmentSpec(), RunConfig(reset_optimizer=True)) != "refaa9c56f9cafad3"
+    assert is_digest_of("d9d719b27480b55c", StudySpec(name="a"))
+    assert is_digest_of("sd9d719b27480b55c", StudySpec(name="a"))
+    assert not is_digest_of("d9d719b27480b55c", StudySpec(name="b"))
 
 
 # There and back
@@ -531,5 +608,5 @@ def test_a_key_of_an_earlier_version_is_read_under_its_present_name_and_said_so(
     again = read_study(study_file(new))
     assert caplog.text == ""
     assert again == read
-    # As version 0.1 digested it.
-    assert study_digest(again) == "b71ffd067e3b8c81"
+    # As version 0.1 digested it, but for the letter.
+    assert study_digest(again) == "sb71ffd067e3b8c81"

@@ -201,6 +201,13 @@ def test_a_hyperparameter_that_is_not_set_has_no_neighbours(tmp_path):
     assert not list(neighbours(spec, spec.run))
 
 
+def test_a_number_among_choices_has_neighbours_even_where_another_choice_is_none():
+    spec = small(2, search={"batch_size": [None, 20], "rescale": [True, False], "across": ["mean", "sum"]})
+    winner = spec.run.model_copy(update={"batch_size": 20})
+    found = [(each.hyperparameter, each.value) for each in neighbours(spec, winner)]
+    assert found == [("batch_size", value) for value in (10, 16, 25, 40)]
+
+
 class Told(Silent):
     """What each stage was said to have, and to come after it."""
 

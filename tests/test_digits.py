@@ -247,10 +247,111 @@ def test_file_that_cannot_be_read_is_named(monkeypatch, tmp_path):
     assert refusal("kmnist", tmp_path) == f"{raw / IMAGES}: cannot be read: Permission denied"
 
 
-def test_root_that_cannot_be_made_is_named(tmp_path):
+@pytest.mark.parametrize("root", ["nowhere", "file", "file/root", "dangling"])
+def test_a_folder_that_was_named_and_is_not_there_is_an_error_and_is_not_made(monkeypatch, tmp_path, root):
     (tmp_path / "file").write_text("not a folder")
-    message = refusal("kmnist", tmp_path / "file" / "root")
-    assert f"Not a directory: '{tmp_path / 'file' / 'root'}'" in message and "--data-root" in message
+    (tmp_path / "dangling").symlink_to(tmp_path / "gone")
+    before = sorted(tmp_path.rglob("*"))
+    reason = "no such folder" if root in ("nowhere", "file/root") else "not a folder"
+    assert f"{tmp_path / root}: {reason}; it was named by data_root (--data-root)" in refusal("mnist", tmp_path / root)
+    monkeypatch.setenv("IRM_STUDY_DATA", str(tmp_path / root))
+    assert f"{tmp_path / root}: {reason}; it was named by IRM_STUDY_DATA" in refusal("kmnist", None)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_cache_folder_is_made_for_a_download_and_not_left_empty(datasets, monkeypatch, tmp_path):
+    monkeypatch.delenv("IRM_STUDY_DATA", raising=False)
+    monkeypatch.setattr(digits.platformdirs, "user_cache_path", lambda name: tmp_path / "cache" / name)
+    assert "downloading failed" in refusal("kmnist", None)
+    assert not (tmp_path / "cache" / "irm-study").exists()
+
+
+@pytest.mark.parametrize("inner", ["KMNIST", "KMNIST/raw"])
+def test_a_folder_within_the_layout_is_told_the_one_that_holds_it(tmp_path, inner):
+    write_raw(tmp_path, "KMNIST")
+    message = refusal("kmnist", tmp_path / inner)
+    assert message.endswith(f"lies within torchvision's layout; name the folder that holds it, {tmp_path}")
+    assert not (tmp_path / inner / "KMNIST").exists()
+
+
+# Files that are there packed
+
+
+def pack(root: Path, folder: str, level: int = 9) -> dict[str, bytes]:
+    """Only .gz files, as they are downloaded by hand; returns them by name."""
+    raw = root / folder / "raw"
+    raw.mkdir(parents=True)
+    packed = {IMAGES: gzip.compress(BLANK_IMAGES, level), LABELS: gzip.compress(BLANK_LABELS, level)}
+    for name, content in packed.items():
+        (raw / f"{name}.gz").write_bytes(content)
+    return packed
+
+
+@pytest.fixture
+def blank_mnist(monkeypatch):
+    """MNIST's published files are blank ones."""
+    source = digits.SOURCES["mnist"]
+    files = {
+        "images": replace(source.images, md5=md5(BLANK_IMAGES)),
+        "labels": replace(source.labels, md5=md5(BLANK_LABELS)),
+    }
+    monkeypatch.setitem(digits.SOURCES, "mnist", replace(source, **files))
+
+
+@pytest.mark.parametrize("level", [1, 9])
+def test_mnist_is_read_from_packed_files_whoever_packed_them_and_nothing_is_written(blank_mnist, tmp_path, level):
+    pack(tmp_path, "MNIST", level)
+    before = {path: path.stat().st_mtime_ns for path in [tmp_path, *tmp_path.rglob("*")]}
+    mnist = load_digits("mnist", tmp_path)
+    assert mnist.images.shape == (60_000, 28, 28) and not mnist.images.any()
+    assert mnist.labels.tolist() == list(range(10)) * 6_000
+    assert {path: path.stat().st_mtime_ns for path in [tmp_path, *tmp_path.rglob("*")]} == before
+
+
+def test_real_mnist_packed_is_real_mnist(mnist_root, tmp_path):
+    (tmp_path / "MNIST" / "raw").mkdir(parents=True)
+    for name in (IMAGES, LABELS):
+        content = (Path(mnist_root) / "MNIST" / "raw" / name).read_bytes()
+        (tmp_path / "MNIST" / "raw" / f"{name}.gz").write_bytes(gzip.compress(content, 1))
+    packed, raw = load_digits("mnist", tmp_path), load_digits("mnist", mnist_root)
+    assert np.array_equal(packed.images, raw.images) and np.array_equal(packed.labels, raw.labels)
+
+
+def test_one_file_may_be_packed_and_the_other_not(blank_mnist, tmp_path):
+    pack(tmp_path, "MNIST")
+    (tmp_path / "MNIST" / "raw" / f"{LABELS}.gz").unlink()
+    (tmp_path / "MNIST" / "raw" / LABELS).write_bytes(BLANK_LABELS)
+    assert load_digits("mnist", tmp_path).labels[13] == 3
+
+
+def test_another_file_packed_under_mnists_name_is_refused(tmp_path):
+    pack(tmp_path, "MNIST")
+    message = refusal("mnist", tmp_path)
+    for part in (f"{tmp_path / 'MNIST' / 'raw' / IMAGES}.gz", "6bbc9ace898e44ae57da46a324031adb", md5(BLANK_IMAGES)):
+        assert part in message
+
+
+def test_a_look_alike_is_read_from_the_published_packed_files_alone(monkeypatch, tmp_path):
+    packed = pack(tmp_path, "KMNIST")
+    assert "not the published file" in refusal("kmnist", tmp_path)
+    publish(monkeypatch, "kmnist", packed[IMAGES], packed[LABELS])
+    assert load_digits("kmnist", tmp_path).labels[13] == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(BLANK_LABELS)[:-20]])
+def test_packed_files_that_cannot_be_unpacked_are_named(blank_mnist, tmp_path, content):
+    pack(tmp_path, "MNIST")
+    path = tmp_path / "MNIST" / "raw" / f"{LABELS}.gz"
+    path.write_bytes(content)
+    assert str(path) in refusal("mnist", tmp_path)
+
+
+def test_a_packed_file_of_terabytes_is_not_unpacked_whole(blank_mnist, tmp_path):
+    pack(tmp_path, "MNIST")
+    with gzip.open(tmp_path / "MNIST" / "raw" / f"{LABELS}.gz", "wb", 1) as file:
+        for _ in range(100):
+            file.write(bytes(1_000_000))
+    assert "(60009 bytes)" in refusal("mnist", tmp_path)
 
 
 # Files that are missing
@@ -304,6 +405,7 @@ def test_published_checksums_are_torchvisions(datasets):
 
 
 def test_missing_files_without_a_network_are_answered_with_the_ways_out(datasets, tmp_path):
+    (tmp_path / "root").mkdir()
     message = refusal("mnist", tmp_path / "root")
     raw = tmp_path / "root" / "MNIST" / "raw"
     for part in (IMAGES, LABELS, str(raw), "refused", "--data-root", "IRM_STUDY_DATA", 'digits = "embedded"'):
@@ -321,6 +423,7 @@ def test_torchvision_that_cannot_be_imported_is_answered_with_the_ways_out(monke
 
 def test_missing_files_are_downloaded_and_standard_output_stays_clean(mirror, tmp_path, capfd):
     root = tmp_path / "new" / "root"
+    root.mkdir(parents=True)
     kmnist = load_digits("kmnist", root)
     assert kmnist.labels.tolist() == list(range(10)) * 6_000 and not kmnist.images.any()
     assert (root / "KMNIST" / "raw" / f"{IMAGES}.gz").is_file()
@@ -331,6 +434,7 @@ def test_missing_files_are_downloaded_and_standard_output_stays_clean(mirror, tm
 
 def test_half_a_download_leaves_nothing_and_the_next_call_completes_it(mirror, tmp_path):
     root = tmp_path / "root"
+    root.mkdir()
     labels = (mirror / f"{LABELS}.gz").read_bytes()
     (mirror / f"{LABELS}.gz").write_bytes(labels[:-20])
     assert "corrupted" in refusal("kmnist", root)

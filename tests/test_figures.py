@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import itertools
 import math
+from collections import Counter
 
 import matplotlib
 import numpy as np
@@ -15,15 +17,18 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from irm_study.diagnosis import FAILURE_MODES, reference_levels
+from irm_study.errors import ConfigError
 from irm_study.report import EXHIBITS, panels, style
 from irm_study.report.accuracy import LINES, quantile_band
-from irm_study.report.failure_regions import failure_shares, map_marks
+from irm_study.report.failure_map import map_keys, map_marks
+from irm_study.report.failure_regions import failure_shares
 from irm_study.report.failures import curves
+from irm_study.report.map_places import map_axis, placed
 from irm_study.report.runs import configurations, leading
 from irm_study.report.search import cost, progress, savings
 from irm_study.report.stable import profile
 from irm_study.report.text import printable, short
-from tests.synthetic import KINDS, study_record, study_spec
+from tests.synthetic import KINDS, conditional, long_names, study_record, study_spec
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -290,15 +295,171 @@ def test_a_band_begins_where_nearly_all_runs_have_begun(tmp_path):
 
 
 def test_marks_of_the_map_are_the_runs_of_the_search(record):
-    marks = map_marks(record)
+    marks, _ = map_marks(record)
     assert len(marks) == (record.runs["stage"] == "search").sum()
     assert (marks.groupby("trial")["place"].max() + 1 == marks.groupby("trial")["n"].first()).all()
+
+
+# The failure map follows what was searched
+
+
+def drawn_marks(figure):
+    """Panel, x and y of every mark of a run, in the figure's own units; the dots in the middle of clusters left out."""
+    return [
+        (ax.get_title(loc="left"), *point)
+        for ax in figure.axes
+        for marks in ax.collections
+        if len(marks.get_sizes()) and marks.get_sizes().max() > 2
+        for point in marks.get_offsets().data
+    ]
+
+
+def test_the_map_has_the_two_most_important_hyperparameters_and_panels_for_a_choice(record):
+    record = dataclasses.replace(record, importance={"learning_rate": 0.5, "penalty_weight": 0.4, "ramp": 0.1})
+    keys = map_keys(record)
+    assert (keys.x.key, keys.y.key, keys.panel.key) == ("learning_rate", "penalty_weight", "ramp")
+    unknown = map_keys(dataclasses.replace(record, importance={}))
+    assert (unknown.x.key, unknown.y.key) == tuple(record.spec.search)[:2]
+    named = map_keys(record, x="ramp", y="anneal_epoch")
+    assert (named.x.key, named.y.key, named.panel) == ("ramp", "anneal_epoch", None)
+
+
+def test_the_map_refuses_what_was_not_searched(record):
+    for axes, text in (({"x": "hidden"}, "'hidden' was not searched"), ({"x": "ramp", "y": "ramp"}, "'ramp' twice")):
+        with pytest.raises(ConfigError, match=text):
+            EXHIBITS["failure_map"].figure(record, **axes)
+
+
+@pytest.mark.parametrize("kind", ["two keys", "two grids", "choices over decades", "whole numbers", "one key", "plain"])
+def test_every_run_has_a_mark_of_its_own_in_the_map(described, kind):
+    made = described(kind)["failure_map"]
+    marks = {(panel, round(x, 9), round(y, 9)) for panel, x, y in drawn_marks(made.figure())}
+    assert len(marks) == len(made.tables[0]) >= 48
+
+
+def test_marks_stay_in_the_cells_of_their_choices(described):
+    marks, keys = described("two grids")["failure_map"].tables
+    assert (keys.x.choices, keys.y.choices) in (((0.001, 0.01), (0.0, 0.01)), ((0.0, 0.01), (0.001, 0.01)))
+    cells = [(round(x), round(y)) for _, x, y in drawn_marks(described("two grids")["failure_map"].figure())]
+    assert Counter(cells) == Counter(zip(marks["x"], marks["y"], strict=True))
+    for _, x, y in drawn_marks(described("two grids")["failure_map"].figure()):
+        assert abs(x - round(x)) < 0.46 and abs(y - round(y)) < 0.46
+
+
+@pytest.mark.parametrize("kind", ["whole numbers", "two keys", "500 trials"])
+def test_a_mark_is_nearer_to_its_own_values_than_to_any_others_that_were_tried(described, kind):
+    marks, keys = described(kind)["failure_map"].tables
+    x, y = map_axis(keys.x, marks["x"], 420), map_axis(keys.y, marks["y"], 126)
+    for _, own in placed(marks, x, y).groupby("panel"):
+        tried = own[["x", "y"]].drop_duplicates().to_numpy()
+        for row in own.itertuples():
+            far = np.hypot((tried[:, 0] - row.right) * x.points, (tried[:, 1] - row.up) * y.points)
+            across = np.abs(tried - [row.right, row.up])
+            nearest = tried[far.argmin()]
+            in_cell = across[:, 0].min() == abs(row.x - row.right) and across[:, 1].min() == abs(row.y - row.up)
+            assert in_cell or (nearest == [row.x, row.y]).all()
+
+
+def test_numbers_beside_choices_stand_at_their_values(described):
+    marks, keys = described("long names")["failure_map"].tables
+    number, choice = ("y", "x") if keys.x.choices else ("x", "y")
+    assert getattr(keys, choice).key == "ramp"
+    drawn = drawn_marks(described("long names")["failure_map"].figure())
+    assert sorted(point["xy".index(number) + 1] for point in drawn) == pytest.approx(sorted(marks[number]))
+
+
+def test_runs_to_which_an_axis_does_not_apply_stand_beyond_all_values(tmp_path):
+    record = conditional(tmp_path)
+    made = EXHIBITS["failure_map"].describe(record, x="ramp_epochs", y="penalty_weight")
+    silent = record.runs["ramp"] == "step"
+    searched = record.runs["stage"] == "search"
+    count = int((silent & searched).sum())
+    assert f"Ramp epochs does not apply to {count} runs" in made.sentence
+    highest = record.runs.loc[searched & ~silent, "ramp_epochs"].max()
+    xs = [x for _, x, _ in drawn_marks(made.figure())]
+    assert sum(x > highest + 1 for x in xs) >= count and len(xs) == searched.sum()
+
+
+# Choices stay choices
+
+
+def test_choices_of_numbers_are_bins_of_their_own_in_declared_order(described):
+    shares = described("choices over decades")["failure_shares"].tables[0]
+    labels = {key: list(dict.fromkeys(own["label"])) for key, own in shares.groupby("hyperparameter")}
+    assert labels == {
+        "penalty_weight": ["1", "10", "100", "10000", "1e6"],
+        "anneal_epoch": ["40", "5", "120"],
+        "hidden": ["512", "64", "8", "128", "16", "256", "32"],
+    }
+    assert (shares[["low_edge", "high_edge"]] == "").all(axis=None)
+
+
+def test_choices_of_every_type_keep_their_order_and_names_that_differ(described):
+    shares = described("choices of every type")["failure_shares"].tables[0]
+    labels = {key: list(dict.fromkeys(own["label"])) for key, own in shares.groupby("hyperparameter")}
+    assert labels == {
+        "rescale": ["True", "False"],
+        "batch_size": ["128", "64"],
+        "across": ["sum", "mean"],
+        "ramp_exponent": ["2.0", "2.00001", "1"],
+    }
+    assert shares.drop_duplicates(["hyperparameter", "bin"]).groupby("hyperparameter")["n"].sum().eq(120).all()
+
+
+def test_none_is_a_choice_where_it_was_declared_as_one(tmp_path):
+    record = study_record(tmp_path, trials=30, spec=study_spec(search={"batch_size": [64, None, 128]}))
+    shares = failure_shares(record)
+    assert list(dict.fromkeys(shares["label"])) == ["64", "not set", "128"]
+    assert shares.drop_duplicates("bin")["n"].sum() == 120 and (shares["without_it"] == 0).all()
+    assert map_marks(record)[0]["x"].isin([0, 1, 2]).all()
+
+
+def test_a_range_is_cut_into_bins_however_few_values_came_up(tmp_path):
+    record = study_record(tmp_path, trials=2, spec=study_spec(search={"layers": {"low": 1, "high": 9}}))
+    shares = failure_shares(record)
+    assert len(shares.drop_duplicates("bin")) == record.trials["layers"].nunique() == 2
+    assert (shares["low_edge"] != "").all()
+
+
+def test_shares_leave_out_runs_to_which_a_hyperparameter_does_not_apply(tmp_path):
+    record = conditional(tmp_path)
+    shares = failure_shares(record).drop_duplicates(["hyperparameter", "bin"]).groupby("hyperparameter")
+    runs = record.runs[record.runs["stage"] == "search"]
+    for key, ramps in (("ramp_epochs", ["power", "linear"]), ("ramp_exponent", ["power"]), ("ramp", None)):
+        applies = len(runs) if ramps is None else int(runs["ramp"].isin(ramps).sum())
+        assert shares["n"].sum()[key] == applies
+        assert shares["without_it"].first()[key] == len(runs) - applies
+    titles = {ax.get_title(loc="left") for ax in EXHIBITS["failure_shares"].figure(record).axes}
+    assert f"ramp epochs (not in {int((runs['ramp'] == 'step').sum())} runs)" in titles
+
+
+@pytest.mark.parametrize("name", ["failure_shares", "failure_map"])
+@pytest.mark.parametrize("kind", ["long names", "choices over decades", "choices of every type", "hostile names"])
+def test_names_of_choices_do_not_print_over_each_other(described, kind, name):
+    figure = described(kind)[name].figure()
+    figure.set_dpi(style.DPI)
+    figure.draw_without_rendering()
+    for ax in (ax for ax in figure.axes if ax.get_visible()):
+        shown = [label for label in ax.get_xticklabels() if label.get_text() and label.get_visible()]
+        assert len({label.get_text() for label in shown}) == len(shown)
+        level = [label.get_window_extent() for label in shown if label.get_rotation() == 0]
+        for left, right in itertools.pairwise(sorted(level, key=lambda box: box.x0)):
+            assert left.x1 < right.x0
+        aslant = [ax.transData.transform((label.get_position()[0], 0))[0] for label in shown if label.get_rotation()]
+        for left, right in itertools.pairwise(sorted(aslant)):
+            assert (right - left) * math.sin(math.radians(35)) > 7.5 * style.DPI / 72
+
+
+def test_panels_of_long_names_that_begin_alike_have_titles_that_differ(tmp_path):
+    figure = EXHIBITS["failure_map"].figure(long_names(tmp_path), x="penalty_weight", y="anneal_epoch")
+    titles = [ax.get_title(loc="left").partition(":")[0] for ax in figure.axes]
+    assert len(set(titles)) == len(titles) == 4
 
 
 @pytest.mark.parametrize(
     ("value", "text"),
     [(12345.678, "12300"), (0.0033, "0.0033"), (5e-4, "5e-4"), (1e6, "1e6"), (0, "0"), (41, "41"), (True, "True"),
-     ("step", "step"), (1.23456, "1.23")],
+     ("step", "step"), (1.23456, "1.23"), (None, "not set")],
 )  # fmt: skip
 def test_short_numbers_keep_three_digits(value, text):
     assert short(value) == text

@@ -15,9 +15,9 @@ from scipy import stats
 
 from irm_study import files
 from irm_study.config import EnvironmentSpec, RunConfig, run_digest
-from irm_study.diagnosis import PROBES, QUANTITIES, Curves, curve_columns, curves_from_row
+from irm_study.diagnosis import CRITERIA, PROBES, QUANTITIES, Curves, curve_columns, curves_from_row
 from irm_study.errors import ConfigError
-from irm_study.results import StudyRecord, configurations, exports, summaries
+from irm_study.results import StudyRecord, configurations, exports, ranking, summaries
 from irm_study.results import parquet as parts
 from irm_study.results.table import (
     config_of,
@@ -28,7 +28,7 @@ from irm_study.results.table import (
     runs_table,
     write_part,
 )
-from tests.synthetic import study_record, study_spec
+from tests.synthetic import study_record, study_spec, tied_record
 
 ENVIRONMENTS = EnvironmentSpec(validation_flip=0.5)
 NAMES = ("train1", "train2", "heldout", "test", "validation")
@@ -58,7 +58,7 @@ def row(seed: int = 0, stage: str = "search", trial: int = 0, run: RunConfig = R
 def test_a_part_reads_back_as_it_was_written(tmp_path):
     written = [row(seed, of=curves(nll=0.5 + seed / 10, stopped="train_plateau")) for seed in range(3)]
     write_part(tmp_path, written, ENVIRONMENTS)
-    read = read_parts(tmp_path, ENVIRONMENTS)
+    read = read_parts(tmp_path, "embedded", ENVIRONMENTS)
     assert read["seed"].tolist() == [0, 1, 2]
     for before, after in zip(written, read.to_dict("records"), strict=True):
         assert config_of(after) == RUN
@@ -75,18 +75,18 @@ def test_a_part_from_before_a_hyperparameter_came_has_its_default(tmp_path):
     path = write_part(tmp_path, [row(0), row(1)], ENVIRONMENTS)
     table = pq.read_table(path)
     pq.write_table(table.drop_columns(["initial_seed", "give_up"]), path)
-    read = read_parts(tmp_path, ENVIRONMENTS)
+    read = read_parts(tmp_path, "embedded", ENVIRONMENTS)
     assert [config_of(each) for each in read.to_dict("records")] == [RUN, RUN]
     pq.write_table(table.drop_columns(["curve_nll_test"]), path)
     with pytest.raises(ConfigError, match="column curve_nll_test is missing"):
-        read_parts(tmp_path, ENVIRONMENTS)
+        read_parts(tmp_path, "embedded", ENVIRONMENTS)
 
 
 @pytest.mark.parametrize("nothing", ["batch_size", "checkpoint_every"])
 def test_what_is_not_set_reads_back_as_not_set_beside_what_is(tmp_path, nothing):
     unset, given = RUN.model_copy(update={nothing: None}), RUN.model_copy(update={nothing: 2**40 + 1})
     write_part(tmp_path, [row(0, run=unset), row(1, run=given)], ENVIRONMENTS)
-    read = read_parts(tmp_path, ENVIRONMENTS).sort_values("seed").to_dict("records")
+    read = read_parts(tmp_path, "embedded", ENVIRONMENTS).sort_values("seed").to_dict("records")
     configs = [config_of(each) for each in read]
     assert [getattr(config, nothing) for config in configs] == [None, 2**40 + 1]
     assert [run_digest("embedded", ENVIRONMENTS, each) for each in configs] == [each["digest"] for each in read]
@@ -112,9 +112,9 @@ def test_a_part_whose_writing_is_cut_short_is_not_there(tmp_path, monkeypatch, s
     with pytest.raises(KeyboardInterrupt):
         write_part(tmp_path, [row(1), row(2)], ENVIRONMENTS)
     monkeypatch.undo()
-    assert read_parts(tmp_path, ENVIRONMENTS)["seed"].tolist() == [0]
+    assert read_parts(tmp_path, "embedded", ENVIRONMENTS)["seed"].tolist() == [0]
     write_part(tmp_path, [row(1), row(2)], ENVIRONMENTS)
-    assert read_parts(tmp_path, ENVIRONMENTS)["seed"].tolist() == [0, 1, 2]
+    assert read_parts(tmp_path, "embedded", ENVIRONMENTS)["seed"].tolist() == [0, 1, 2]
 
 
 def test_small_parts_are_merged_and_a_stop_in_between_loses_and_doubles_nothing(tmp_path, monkeypatch):
@@ -124,7 +124,7 @@ def test_small_parts_are_merged_and_a_stop_in_between_loses_and_doubles_nothing(
         table.add([row(seed)])
     names = sorted(path.name.rpartition("-")[0] for path in (tmp_path / "runs").iterdir())
     assert names == ["part", "part-merged", "part-merged"]
-    assert read_parts(tmp_path, ENVIRONMENTS)["seed"].tolist() == list(range(7))
+    assert read_parts(tmp_path, "embedded", ENVIRONMENTS)["seed"].tolist() == list(range(7))
 
     def stop(self, **keywords):
         raise KeyboardInterrupt
@@ -135,7 +135,7 @@ def test_small_parts_are_merged_and_a_stop_in_between_loses_and_doubles_nothing(
         table.add([row(8)])
     monkeypatch.undo()
     assert len(list((tmp_path / "runs").iterdir())) == 6  # merged, and the small ones still there
-    assert read_parts(tmp_path, ENVIRONMENTS)["seed"].tolist() == list(range(9))
+    assert read_parts(tmp_path, "embedded", ENVIRONMENTS)["seed"].tolist() == list(range(9))
 
 
 def test_small_parts_that_earlier_drivers_left_are_merged_with_what_they_lack(tmp_path, monkeypatch):
@@ -146,14 +146,14 @@ def test_small_parts_that_earlier_drivers_left_are_merged_with_what_they_lack(tm
     runs_table(tmp_path, ENVIRONMENTS).adopt()
     [merged] = (tmp_path / "runs").iterdir()
     assert pq.read_table(merged)["give_up"].to_pylist() == [RUN.give_up] * 3
-    assert read_parts(tmp_path, ENVIRONMENTS)["seed"].tolist() == [0, 1, 2]
+    assert read_parts(tmp_path, "embedded", ENVIRONMENTS)["seed"].tolist() == [0, 1, 2]
 
 
 def test_a_damaged_part_is_named(tmp_path):
     path = write_part(tmp_path, [row(0)], ENVIRONMENTS)
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(ConfigError, match=f"{path.name}: not a readable part"):
-        read_parts(tmp_path, ENVIRONMENTS)
+        read_parts(tmp_path, "embedded", ENVIRONMENTS)
 
 
 def test_rows_come_in_the_order_of_stage_trial_and_seed_and_none_twice(tmp_path):
@@ -161,7 +161,7 @@ def test_rows_come_in_the_order_of_stage_trial_and_seed_and_none_twice(tmp_path)
     for part in ([row(1000, "confirm")], [row(1, trial=1, run=other)], [row(1), row(0)], [row(0, trial=1, run=other)],
                  [row(1, trial=5)]):  # fmt: skip
         write_part(tmp_path, part, ENVIRONMENTS)
-    read = read_parts(tmp_path, ENVIRONMENTS)
+    read = read_parts(tmp_path, "embedded", ENVIRONMENTS)
     told = sorted(zip(read["stage"], read["hidden"], read["seed"], strict=True))
     assert told == [("confirm", 8, 1000), *(("search", hidden, seed) for hidden in (8, 9) for seed in (0, 1))]
     assert read["stage"].tolist() == ["search"] * 4 + ["confirm"]
@@ -169,7 +169,7 @@ def test_rows_come_in_the_order_of_stage_trial_and_seed_and_none_twice(tmp_path)
 
 
 def test_a_folder_without_parts_is_an_empty_table_with_its_columns(tmp_path):
-    read = read_parts(tmp_path, ENVIRONMENTS)
+    read = read_parts(tmp_path, "embedded", ENVIRONMENTS)
     assert len(read) == 0
     assert {"stage", "seed", "digest", "hidden", "curve_nll_validation"} <= set(read.columns)
     assert len(judged_runs(read, "empty", ENVIRONMENTS, "oracle_min")) == 0
@@ -258,14 +258,90 @@ def test_best_trials_are_complete_ones_each_configuration_once():
             "value": [0.5, 0.4, 0.5, 0.9],
         }
     )
-    assert configurations.best_trials(trials, 3)["trial"].tolist() == [0, 1]
+    runs = pd.DataFrame({"digest": ["a", "b", "c"], "seed": 0, "score_oracle_min": [0.5, 0.4, 0.9]})
+    assert configurations.best_trials(trials, runs, study_spec(), 3)["trial"].tolist() == [0, 1]
+
+
+# Ties
+
+
+def test_equal_success_rates_are_ordered_by_oracle_min_and_said_to_be_tied(tmp_path):
+    record = tied_record(tmp_path, trials=20, confirm_top=3)
+    finer = record.runs[record.runs["stage"] == "search"].groupby("trial")["score_oracle_min"].mean()
+    expected = finer.sort_values(ascending=False).index.tolist()
+    best = configurations.best_trials(record.trials, record.runs, record.spec, 5)
+    assert best["trial"].tolist() == expected[:5] != [0, 1, 2, 3, 4]
+    tie = configurations.search_tie(record)
+    assert (tie.configurations, tie.ordered_by, tie.is_open) == (20, ("oracle_min",), False)
+    assert tie.text == "20 configurations tied on oracle_success at 0.000; ordered by oracle_min"
+    fresh = record.runs[record.runs["stage"] == "confirm"].groupby("trial")["score_oracle_min"].mean()
+    ranked = configurations.confirmed(record.runs, record.spec)
+    assert ranked["trial"].tolist() == fresh.sort_values(ascending=False).index.tolist()
+    told = exports.summary(record)
+    assert told["best"]["trial"] == expected[0] and told["best"]["tie"]["text"] == tie.text
+    assert told["confirmed_tie"]["configurations"] == 3
+    assert json.loads(json.dumps(told["best"]["tie"]))["open"] is False
+
+
+def test_configurations_that_nothing_tells_apart_stay_tied(tmp_path):
+    record = tied_record(tmp_path, only="diverged", trials=6, confirm_top=2)
+    assert configurations.best_trials(record.trials, record.runs, record.spec, 3)["trial"].tolist() == [0, 1, 2]
+    for tie in (configurations.search_tie(record), configurations.undecided(record)):
+        assert tie.is_open and tie.ordered_by == ()
+    assert configurations.search_tie(record).text == (
+        "6 configurations tied on oracle_success at 0.000; they are alike otherwise too, and listed by trial number"
+    )
+    assert "best of the search" not in record._repr_html_() and "6 configurations tied" in record._repr_html_()
+
+
+def test_fresh_seeds_decide_among_configurations_that_the_search_could_not_tell_apart(tmp_path):
+    record = tied_record(tmp_path, only="diverged", trials=3, confirm_top=3)
+    runs = record.runs.copy()
+    runs.loc[(runs["stage"] == "confirm") & (runs["trial"] == 2), "score"] = 1.0
+    record = dataclasses.replace(record, runs=runs)
+    assert configurations.search_tie(record).is_open
+    assert configurations.undecided(record) is None
+    assert configurations.confirmed(runs, record.spec)["trial"].iloc[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("study", "expected"),
+    [({"criterion": "oracle_min"}, [("oracle_min", "mean")]),
+     ({"criterion": "oracle_success"}, [("oracle_success", "mean"), ("oracle_min", "mean")]),
+     ({"criterion": "oracle_success", "aggregate": "worst_seed"},
+      [("oracle_success", "worst_seed"), ("oracle_min", "worst_seed"), ("oracle_success", "mean"),
+       ("oracle_min", "mean")]),
+     ({"criterion": "train_only", "aggregate": "median"}, [("train_only", "median"), ("train_only", "mean")])],
+)  # fmt: skip
+def test_what_breaks_a_tie_follows_from_the_criterion_and_the_aggregate(study, expected):
+    assert ranking.measures(study_spec(study=study)) == expected
+
+
+def test_worst_seeds_that_are_equal_are_ordered_by_the_mean_over_seeds():
+    trials = pd.DataFrame(
+        {"trial": [0, 1, 2], "digest": ["a", "b", "c"], "state": "complete", "value": [0.1, 0.1, 0.0]}
+    )
+    runs = pd.DataFrame(
+        [("a", 0, 0.1), ("a", 1, 0.2), ("b", 0, 0.9), ("b", 1, 0.1), ("c", 0, 0.0), ("c", 1, 0.9)],
+        columns=["digest", "seed", "score_oracle_min"],
+    )
+    table, tie = ranking.ordered(trials, runs, study_spec(study={"aggregate": "worst_seed"}))
+    assert table["trial"].tolist() == [1, 0, 2]
+    assert tie.text == "2 configurations tied on oracle_min at 0.100; ordered by oracle_min in the mean over seeds"
+
+
+def test_a_tie_is_broken_by_no_other_evidence_than_the_criterion_s():
+    for name, criterion in CRITERIA.items():
+        if criterion.tie_break is not None:
+            assert CRITERIA[criterion.tie_break].sees in (None, criterion.sees), name
+            assert CRITERIA[criterion.tie_break].tie_break is None
 
 
 def test_an_unfinished_trial_told_from_its_runs_has_no_value(tmp_path):
     spec = study_spec(study={"seeds": 3}, search={"hidden": [8, 9]}, environments={"validation_flip": 0.5})
     for seed, run in ((0, RUN), (1, RUN), (2, RUN), (0, RUN.model_copy(update={"hidden": 9}))):
         write_part(tmp_path, [row(seed, trial=run.hidden - 8, run=run)], ENVIRONMENTS)
-    runs = judged_runs(read_parts(tmp_path, ENVIRONMENTS), "a", ENVIRONMENTS, "oracle_min")
+    runs = judged_runs(read_parts(tmp_path, "embedded", ENVIRONMENTS), "a", ENVIRONMENTS, "oracle_min")
     trials = configurations.trials_from_runs(runs, spec)
     assert trials["state"].tolist() == ["complete", "running"]
     assert trials["value"].tolist() == pytest.approx([0.66, math.nan], nan_ok=True)

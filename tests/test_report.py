@@ -15,13 +15,15 @@ import pytest
 from markupsafe import Markup
 from scipy import stats
 
+from irm_study.cli.tables import print_status, print_study
 from irm_study.config import TrainSpec, study_digest
 from irm_study.methods import RAMPS
 from irm_study.report import DIGITS, EXHIBITS, MODE_NAMES, SECTIONS, chosen_by, write_report
 from irm_study.report.details import FIELDS
 from irm_study.report.page import first_screen
 from irm_study.report.runs import configurations
-from tests.synthetic import KINDS, study_record, study_spec
+from irm_study.results import summary
+from tests.synthetic import KINDS, study_record, study_spec, tied_record
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -202,6 +204,82 @@ def test_every_caption_is_a_sentence(written, kind):
     assert len(captions) == len(shown(record))
     for sentence in (text for caption in captions for text in caption):
         assert sentence.endswith(".") and not re.search(r"\bnan\b|None|\binf\b", sentence), sentence
+
+
+# Choices, and what does not apply
+
+
+def cells_of(page, trial, count):
+    """The hyperparameters' cells of a row: (data-sort, text) each."""
+    row = re.search(rf'<tr class="trial" data-trial="{trial}".*?</tr>', page, re.DOTALL)[0]
+    return re.findall(r'<td class="text" data-sort="([^"]*)" title="[^"]*">(.*?)</td>', row)[:count]
+
+
+def test_the_table_sorts_choices_in_declared_order_and_numbers_as_numbers(written):
+    record, page = written("choices over decades")
+    for row in record.trials.to_dict("records"):
+        sorts = [float(place) for place, _ in cells_of(page, row["trial"], 3)]
+        assert sorts == [entry.index(row[key]) for key, entry in record.spec.search.items()]
+    record, page = written("two keys")
+    for row in record.trials.to_dict("records"):
+        (rate, _), (weight, _) = cells_of(page, row["trial"], 2)
+        assert float(rate) == pytest.approx(np.log10(row["learning_rate"]))
+        assert float(weight) == pytest.approx(row["l2_weight"])
+
+
+def test_the_table_has_a_dash_where_a_hyperparameter_does_not_apply(written):
+    record, page = written("conditional")
+    keys = list(record.spec.search)
+    for row in record.trials.to_dict("records"):
+        texts = dict(zip(keys, cells_of(page, row["trial"], len(keys)), strict=True))
+        assert (texts["ramp_epochs"] == ("", "–")) == (row["ramp"] == "step")
+        assert (texts["ramp_exponent"] == ("", "–")) == (row["ramp"] != "power")
+        if row["ramp"] == "linear":
+            assert texts["ramp_epochs"][1] == str(int(row["ramp_epochs"]))
+    assert "does not apply to" in page
+
+
+def test_the_user_s_axes_of_the_map_are_on_the_page(tmp_path):
+    record = study_record(tmp_path)
+    write_report(record, failure_map={"x": "learning_rate", "y": "ramp"})
+    drawn = (tmp_path / "figures" / "failure_map.svg").read_text()
+    assert ">learning rate</text>" in drawn and ">ramp</text>" in drawn and ">exponential</text>" in drawn
+    assert ">anneal epoch</text>" not in drawn
+
+
+# Ties
+
+
+def test_the_page_and_the_terminal_say_how_a_tie_was_broken(written, capsys):
+    record, page = written("tied")
+    text = "12 configurations tied on oracle_success at 0.000; ordered by oracle_min"
+    first = first_screen(record, configurations(record))
+    assert f"Search: {text}." in first["caveats"]
+    assert "the best of 12 configurations" in first["verdict"]
+    finer = record.runs[record.runs["stage"] == "search"].groupby("trial")["score_oracle_min"].mean()
+    ordered = re.findall(r'<tr class="trial" data-trial="(\d+)"', page)[1:]
+    ranking = [str(trial) for trial in finer.sort_values(ascending=False).index]
+    assert ordered == [trial for trial in ranking if trial in ordered]
+    print_study("a", "oracle_success", summary(record))
+    print_status("a", summary(record) | {"budget": 12, "working": None})
+    told = capsys.readouterr().out.replace("│", " ")  # a cell's text is wrapped
+    assert " ".join(told.split()).count(text) == 2
+
+
+def test_where_nothing_tells_configurations_apart_none_is_called_the_best(written, capsys):
+    record, page = written("all tied")
+    first = first_screen(record, configurations(record))
+    assert first["verdict"].startswith("Not confirmed: trial 0 is one of 12 that the search cannot tell apart")
+    assert "One of 12 tied configurations" in page and "Best configuration" not in page
+    sentence = EXHIBITS["search_progress"].describe(record).sentence
+    assert sentence == "The best value, 0.000, is that of 12 trials, trial 0 the first of them."
+    confirmed = tied_record(record.folder, only="diverged", confirm_top=2)
+    said = first_screen(confirmed, configurations(confirmed))["verdict"]
+    assert "trial 0, one of 12 configurations that are tied, reached the target zone on none of 8" in said
+    print_study("a", "oracle_success", summary(record))
+    print_status("a", summary(record) | {"budget": 12, "working": None})
+    told = capsys.readouterr().out
+    assert "best" not in told and told.count("first of those tied") == 2
 
 
 # Names

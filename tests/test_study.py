@@ -417,6 +417,58 @@ def test_more_trials_continue_the_study_and_equal_one_that_was_as_long_from_the_
     assert (trained, len(fewer.trials)) == (0, 5)
 
 
+class Clock(Silent):
+    """Stands still but for the trials that finish: each takes an hour."""
+
+    def __init__(self):
+        self.hours, self.begun = 0, []
+
+    def begin(self, stage, trials, runs, before, later=0, best=None, jobs=1):
+        self.begun.append(stage)
+
+    def trial_finished(self, trial, value, best):
+        self.hours += 1
+
+    def __call__(self) -> float:
+        return 3600.0 * self.hours
+
+
+@pytest.mark.parametrize(("jobs", "finished"), [(1, 2), (4, 5)])
+def test_after_a_timeout_no_trial_is_new_and_what_was_begun_is_finished_and_confirmed(
+    tmp_path, monkeypatch, jobs, finished
+):
+    """Of four jobs with two seeds a trial, two trials are trained at once and as many wait: four are asked for at
+    first, one more after an hour when the first is told, none after two."""
+    monkeypatch.setattr("irm_study.study.run.Workers", OutOfOrder)
+    spec, clock = small(12, study={"sampler": "random"}), Clock()
+    settings = Settings(jobs=jobs, timeout_seconds=2 * 3600)
+    record, _ = run_study(spec, tmp_path / "parts", settings, clock, clock=clock)
+    assert record.finished == finished
+    assert set(record.trials["state"]) == {"complete"}
+    assert clock.begun == ["search", "confirm"]
+    assert (record.runs["stage"] == "confirm").sum() == 2
+    assert (tmp_path / "parts" / "best.toml").is_file()
+    assert record.planned == 12
+
+    continued, _ = run(spec, tmp_path / "parts", jobs=jobs)
+    whole, _ = run(spec, tmp_path / "whole", jobs=jobs)
+    search = [each.runs.query("stage == 'search'").drop(columns="seconds") for each in (continued, whole)]
+    pd.testing.assert_frame_equal(*search)
+    assert trained_once(tmp_path / "parts")
+
+
+def test_a_timeout_that_is_over_before_the_first_trial_ends_with_an_empty_study_that_goes_on(tmp_path):
+    from irm_study.report import write_report
+
+    seconds = iter(range(0, 1000, 10))
+    record, trained = run_study(
+        small(2), tmp_path, Settings(timeout_seconds=5), Silent(), clock=lambda: float(next(seconds))
+    )
+    assert (record.finished, trained) == (0, 0)
+    assert "0 of 2 trials" in write_report(record).read_text()
+    assert run(small(2), tmp_path)[0].finished == 2
+
+
 def test_a_confirmation_of_many_seeds_is_written_as_it_goes(tmp_path):
     spec = small(1, confirm={"top": 1, "seeds": 9})
     with pytest.raises(Stop):

@@ -233,7 +233,7 @@ def test_parts_refuse_links_for_whoever_reads_them(crafted, tmp_path):
     part.rename(tmp_path / "elsewhere.parquet")
     part.symlink_to(tmp_path / "elsewhere.parquet")
     with pytest.raises(ConfigError, match="not a plain file"):
-        table.read_parts(crafted, small().environments)
+        table.read_parts(crafted, "embedded", small().environments)
 
 
 @pytest.mark.parametrize("planted", [".runs.csv.partial", "figures", "trials.csv"])

@@ -1,38 +1,47 @@
 """The entry point: runs a command, and turns what goes wrong into one message and an exit status.
 
-0: done. 2: the input is wrong. 1: the work failed. 130: interrupted, with the command that goes on.
+0: done. 2: the input is wrong. 1: the work failed. 128 + a signal's number (130: Ctrl-C, 143: SIGTERM): interrupted,
+with the command that goes on.
 """
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
 from typing import NoReturn
 
 import typer
 
 from irm_study.cli.app import app
-from irm_study.cli.interrupts import insist_on_interrupts
+from irm_study.cli.interrupts import interrupt_on_signals
+from irm_study.cli.streams import carry_any_text
 from irm_study.errors import ConfigError, DigitsError, ExecutionError, shown_command
 
-INTERRUPTED = 130
-"""Exit status after Ctrl-C."""
+INTERRUPTED = 128 + signal.SIGINT
+"""Exit status after Ctrl-C, and what typer returns where it ended a command itself."""
 
 
 def main() -> NoReturn:
     """Run the command that sys.argv names, and exit."""
-    end = insist_on_interrupts()
+    carry_any_text()
+    came, end = interrupt_on_signals()
     try:
-        # Typer returns the status of what it ended itself, Ctrl-C included.
+        # Typer returns the status of what it ended itself, interrupts included.
         status = app(standalone_mode=False, prog_name="irm-study")
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
     except Exception as error:
-        explain(error)
+        if not (came and isinstance(error, OSError)):  # of the terminal that a signal said is gone
+            explain(error)
+        status = INTERRUPTED
     finally:
         end()
     if status == INTERRUPTED:
+        status = 128 + came[0] if came else INTERRUPTED
         command = shown_command(sys.argv[1:])
-        print(f"\ninterrupted; what was trained is kept. To go on:\n  {command}", file=sys.stderr)
+        with contextlib.suppress(OSError):
+            print(f"\ninterrupted; what was trained is kept. To go on:\n  {command}", file=sys.stderr)
     sys.exit(status)
 
 

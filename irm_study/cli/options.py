@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +19,15 @@ def _completes(command: str) -> Callable[[str], list[str]]:
         return [name for name in shipped_files(command) if name.startswith(incomplete)]
 
     return complete
+
+
+def _seconds(text: str) -> float:
+    """A duration as 90s, 30m, 2h or 1h30m."""
+    read = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text.strip())
+    seconds = sum(int(part or 0) * unit for part, unit in zip(read.groups(), (3600, 60, 1), strict=True)) if read else 0
+    if not seconds:
+        raise typer.BadParameter(f"{text!r} is no duration such as 90s, 30m, 2h or 1h30m")
+    return float(seconds)
 
 
 Study = Annotated[
@@ -43,6 +53,15 @@ Jobs = Annotated[int | None, typer.Option(min=1, help="Processes to train in; by
 Device = Annotated[str, typer.Option(help="Torch device to train on: cpu, cuda, cuda:1, …")]
 DataRoot = Annotated[
     Path | None, typer.Option(help="Folder with MNIST/raw/…, as torchvision lays it out (or IRM_STUDY_DATA).")
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        metavar="DURATION",
+        parser=_seconds,
+        help="Begin no new trial after it: 90s, 30m, 2h, 1h30m. What is in training is finished, then confirmation and "
+        "page are made; the same command without it goes on.",
+    ),
 ]
 Storage = Annotated[str | None, typer.Option(help="Optuna storage URL, instead of study.db in the results' folder.")]
 Scheduler = Annotated[

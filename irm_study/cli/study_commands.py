@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,6 +28,7 @@ from irm_study.cli.options import (
     SharePrefix,
     Storage,
     Study,
+    Timeout,
     Unset,
 )
 from irm_study.errors import ConfigError, shown_command
@@ -43,6 +44,7 @@ def run(
     seeds: Seeds = None,
     changes: Changes = None,
     unset: Unset = None,
+    timeout: Timeout = None,
     jobs: Jobs = None,
     device: Device = "cpu",
     data_root: DataRoot = None,
@@ -65,13 +67,18 @@ def run(
     refuse_repetition(spec, path)
     settings = usable_settings(
         spec, path, jobs=jobs, device=device, data_root=data_root, storage=storage, scheduler=scheduler,
-        share_prefix=share_prefix, command=shown_command(sys.argv[1:]),
+        share_prefix=share_prefix, command=shown_command(sys.argv[1:]), timeout_seconds=timeout,
     )  # fmt: skip
     with Display(quiet) as display:
         record, trained = run_study(spec, out or results_folder(spec.name), settings, display)
     notes = [] if trained else ["nothing was left to train"]
     if record.finished > spec.budget:
         notes.append(f"{record.finished} trials are finished already: study.trials = {spec.budget} asks for no more")
+    if timeout is not None and record.finished < record.planned:
+        notes.append(
+            f"the time is over with {record.finished} of {record.planned} trials finished; to go on:\n"
+            f"  {shown_command(_without_timeout(sys.argv[1:]))}"
+        )
     _finish(record, as_json, trained, notes, display.time_left_within)
 
 
@@ -86,6 +93,12 @@ def report(
             "while-running when another process works on the study."
         ),
     ] = None,
+    map_keys: Annotated[
+        str | None,
+        typer.Option(
+            "--map", metavar="KEY,KEY", help="Hyperparameters for the failure map's axes: learning_rate,hidden."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a study's tables, figures and page again, from its table of runs; trains nothing."""
@@ -94,6 +107,8 @@ def report(
     from irm_study.results import FolderInUse, load_study, locked, stored_spec, write_tables
 
     spec = stored_spec(folder)
+    if out is not None and out.resolve() == folder.resolve():
+        out = None
     if out is None and (criterion or aggregate):
         out = folder / f"judged-by-{criterion or spec.study.criterion}-{aggregate or spec.study.aggregate}"
     with contextlib.ExitStack() as stack:
@@ -104,12 +119,15 @@ def report(
                 out = folder / "while-running"
                 holder = str(error).partition("(")[2].partition(")")[0]
                 print(f"{folder}: {holder} works on this study; as it is now, it is shown in {out}", file=sys.stderr)
+            except ConfigError as error:
+                raise ConfigError(f"{error}; name another folder for the page with --out") from None
         record = load_study(folder, criterion, aggregate)
+        options = {} if map_keys is None else {"failure_map": _axes(map_keys, record)}
         if out is not None:
             _make_folder(out, folder)
             record = dataclasses.replace(record, folder=out)
         write_tables(record)
-        _finish(record, as_json)
+        _finish(record, as_json, options=options)
 
 
 def status(folder: Folder, as_json: AsJson = False) -> None:
@@ -170,6 +188,19 @@ def confirm(
     _finish(record, as_json, trained, notes, display.time_left_within)
 
 
+def _without_timeout(arguments: Sequence[str]) -> list[str]:
+    """A command line without its --timeout, as the parser takes it: followed by its value, or joined with it."""
+    kept, skipped = [], False
+    for argument in arguments:
+        if skipped or argument.startswith("--timeout="):
+            skipped = False
+        elif argument == "--timeout":
+            skipped = True
+        else:
+            kept.append(argument)
+    return kept
+
+
 def _make_folder(out: Path, folder: Path) -> None:
     """A folder for a page that is judged anew; never another study's."""
     from irm_study.results import refuse_links, refuse_studies
@@ -183,21 +214,35 @@ def _make_folder(out: Path, folder: Path) -> None:
     refuse_links(out)
 
 
+def _axes(given: str, record: StudyRecord) -> dict[str, str]:
+    """The axes of the failure map that `--map` names; refused before anything is written."""
+    from irm_study.report import map_keys
+
+    keys = [key.strip() for key in given.split(",")]
+    if len(keys) != 2 or not all(keys):
+        raise ConfigError(f"--map: needs two hyperparameters, as learning_rate,l2_weight; got {given!r}")
+    axes = dict(zip(("x", "y"), keys, strict=True))
+    map_keys(record, **axes)
+    return axes
+
+
 def _finish(
     record: StudyRecord,
     as_json: bool,
     trained: int | None = None,
     notes: Sequence[str] = (),
     time_left_within: float | None = None,
+    options: Mapping[str, dict[str, str]] | None = None,
 ) -> None:
     """The page, and the closing summary. trained: how many runs the command had trained; None: it trains none. notes:
-    sentences under the tables. time_left_within: as the display of its runs has it."""
+    sentences under the tables. time_left_within: as the display of its runs has it. options: as `write_report` takes
+    them."""
     from irm_study.report import page_is_current, write_report
     from irm_study.results import summary
 
     page = record.folder / "report.html"
     if trained != 0 or not page_is_current(record.folder):
-        write_report(record)
+        write_report(record, **(options or {}))
     summarised = summary(record)
     if as_json:
         work = {} if trained is None else {"budget": record.planned, "trained": trained}

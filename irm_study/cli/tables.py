@@ -26,11 +26,16 @@ def print_study(name: str, criterion: str, summary: dict[str, Any]) -> None:
         text = f"{spent['shared']} shared by several runs, {spent['stopped']} after runs were stopped"
         table.add_row("epochs not trained", f"{text}; trained {spent['trained']}")
     if summary["best"]:
+        tie = summary["best"]["tie"]
         value = f"{criterion} {summary['best']['value']:.3f} (trial {summary['best']['trial']})"
-        table.add_row("best in the search", value)
+        table.add_row("first of those tied in the search" if tie and tie["open"] else "best in the search", value)
+        if tie:
+            table.add_row("tie in the search", tie["text"])
         table.add_row("its hyperparameters", _parameters(summary["best"]["parameters"]))
     for row in summary["confirmed"]:
         table.add_row(f"confirmed: trial {row['trial']}", _confirmation(row))
+    if summary["confirmed_tie"]:
+        table.add_row("tie on fresh seeds", summary["confirmed_tie"]["text"])
     Console(markup=False).print(table)
 
 
@@ -40,9 +45,15 @@ def print_status(name: str, summary: dict[str, Any]) -> None:
     print(f"study {name}: {summary['trials']} of {summary['budget']} trials, {summary['runs']} runs; {state}")
     print("failure modes of the search: " + (_modes(summary["failure_modes"]) or "none yet"))
     if summary["best"]:
-        print(f"best so far: {summary['best']['value']:.3f} (trial {summary['best']['trial']})")
+        tie = summary["best"]["tie"]
+        first = "first of those tied so far" if tie and tie["open"] else "best so far"
+        print(f"{first}: {summary['best']['value']:.3f} (trial {summary['best']['trial']})")
+        if tie:
+            print(f"search: {tie['text']}")
     for row in summary["confirmed"]:
         print(f"confirmed: {_confirmation(row)}")
+    if summary["confirmed_tie"]:
+        print(f"fresh seeds: {summary['confirmed_tie']['text']}")
 
 
 def print_runs(runs: pd.DataFrame, summary: dict[str, Any]) -> None:

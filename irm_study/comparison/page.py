@@ -29,7 +29,7 @@ from irm_study.report import (
     rendered,
     write_exhibits,
 )
-from irm_study.results import mode_counts, refuse_studies
+from irm_study.results import mode_counts, refuse_studies, undecided
 
 EXHIBITS: dict[str, Exhibit[Sequence[Side]]] = {
     exhibit.name: exhibit for exhibit in (*success.EXHIBITS, *endings.EXHIBITS)
@@ -103,7 +103,9 @@ def _choice(side: Side) -> str:
     trials = plural(len(side.record.trials), "trial")
     if not side.best:
         return f"the trial that was named, of {trials}"
-    return f"the best of {trials}; {chosen_by(side.record.spec)}"
+    tie = undecided(side.record)
+    rank = f"the best of {trials}" if tie is None else f"one of {tie.unresolved} configurations that are tied"
+    return f"{rank}; {chosen_by(side.record.spec)}"
 
 
 def _toml(side: Side) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def _side(given: str | StudyRecord) -> Side:
         raise ConfigError(f"{given}: holds runs of 'train', which have no trials; name the folder alone")
     spec: TrainSpec = read_train(folder / "train.toml")
     digest = run_digest(spec.digits, spec.environments, spec.run)
-    stored = read_parts(folder, spec.environments)
+    stored = read_parts(folder, spec.digits, spec.environments)
     stored = stored[stored["digest"] == digest].reset_index(drop=True)
     if stored.empty:
         raise ConfigError(f"{folder}: no finished runs of the configuration in its train.toml")

@@ -1,9 +1,11 @@
 """Configurations: what a study file may hold, read, checked, written and digested."""
 
-from irm_study.config.digests import changed_fields, run_digest, study_digest
-from irm_study.config.run import FROM_ANNEAL, EnvironmentSpec, RunConfig, TrainSpec, is_whole
+from irm_study.config.digests import changed_fields, earlier_run_digest, is_digest_of, run_digest, study_digest
+from irm_study.config.effect import effective, without_effect
+from irm_study.config.run import FROM_ANNEAL, EnvironmentSpec, RunConfig, TrainSpec, is_whole, obeys_rules
 from irm_study.config.shipped import named_file, shipped_files
-from irm_study.config.study import Range, StudySpec
+from irm_study.config.space import Range
+from irm_study.config.study import StudySpec
 from irm_study.config.toml import (
     checked,
     read_calibration,
@@ -25,8 +27,12 @@ __all__ = [
     "TrainSpec",
     "changed_fields",
     "checked",
+    "earlier_run_digest",
+    "effective",
+    "is_digest_of",
     "is_whole",
     "named_file",
+    "obeys_rules",
     "read_calibration",
     "read_setting",
     "read_stored_study",
@@ -38,4 +44,5 @@ __all__ = [
     "study_digest",
     "study_toml",
     "train_toml",
+    "without_effect",
 ]

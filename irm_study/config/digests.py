@@ -1,7 +1,7 @@
-"""The study file: read, written and digested.
+"""Digests: what makes two studies, or two runs, the same.
 
-What its tables may hold is `config`'s. Everything that is wrong with a file becomes one `ConfigError`, which
-says file, key, value and what is allowed.
+Each begins with a letter, so that no program reads one as a number; the rest is as version 0.1 wrote it, but for
+hyperparameters that cannot act (`effect`), which are no part of a run.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from irm_study.config.effect import effective
 from irm_study.config.run import EnvironmentSpec, RunConfig
 from irm_study.config.study import StudySpec
 from irm_study.config.validation import Section
@@ -21,11 +22,21 @@ RENAMED = {("study", "waves"): "rungs"}
 
 def study_digest(spec: StudySpec) -> str:
     """Identifies what a study searches. The budget (trials) and the confirmation may be extended."""
-    return digest(_identity(spec))
+    return f"s{digest(_identity(spec))}"
+
+
+def is_digest_of(stored: str, spec: StudySpec) -> bool:
+    """Whether a digest is the study's; version 0.1 wrote it without its letter."""
+    return study_digest(spec) in (stored, f"s{stored}")
 
 
 def run_digest(digits: str, environments: EnvironmentSpec, run: RunConfig) -> str:
-    """With the seed, identifies a run."""
+    """With the seed, identifies a run: two configurations that train alike have one digest."""
+    return f"r{earlier_run_digest(digits, environments, effective(run))}"
+
+
+def earlier_run_digest(digits: str, environments: EnvironmentSpec, run: RunConfig) -> str:
+    """As version 0.1 wrote it: without a letter, and of all hyperparameters."""
     return digest({"digits": digits, "environments": _changed(environments), "run": _changed(run)})
 
 

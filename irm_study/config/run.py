@@ -1,13 +1,14 @@
-"""What a study file may hold: its tables, their keys, defaults and rules.
+"""One configuration and its environments: keys, defaults, and the rules that hold between keys.
 
-Every table of the file is one frozen model below, and a key that is left out has the default given
-there. Files are read, written and digested in `studyfile`. Names of things that come in kinds (ramps,
-penalties, models, stopping rules, criteria) live in dictionaries of later rooms; their names reach the
-validation as `kinds`, so that a new kind is one function in one place.
+Every table is one frozen model, and a key that is left out has the default given there. The study around a
+configuration is in `study`, files are read and written in `toml`, and which keys of a configuration have an effect is
+in `effect`. Names of things that come in kinds (ramps, penalties, models, …) are checked by `kinds`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints, ValidationInfo, field_validator, model_validator
@@ -24,6 +25,8 @@ Flip = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
+LARGEST_WHOLE = 2**31 - 1
+"""Of whole numbers without a limit of their own; samplers compute with them as double-precision numbers."""
 NEAREST_FLIP = 0.1
 """Between an environment that judges and the mean of the training ones: accuracy is extrapolated over the distance."""
 
@@ -96,7 +99,7 @@ class RunConfig(Section):
     """Multiplier of the penalty when the ramp has ended."""
     initial_weight: float = Field(1.0, ge=0, le=1e15)
     """The penalty weight before the anneal epoch (the authors': 1, not 0)."""
-    anneal_epoch: int = Field(100, ge=0)
+    anneal_epoch: int = Field(100, ge=0, le=LARGEST_WHOLE)
     """Epoch in which the penalty weight starts to rise."""
     ramp: str = "step"
     """Shape in which the penalty weight rises: a name of `RAMPS`."""
@@ -110,7 +113,7 @@ class RunConfig(Section):
     """Multiplier of the squared L2 norm of all parameters in the loss."""
     epochs: int = Field(501, ge=1, le=1_000_000)
     """Epochs that a run is trained for, unless it is stopped."""
-    batch_size: int | None = Field(None, ge=2)
+    batch_size: int | None = Field(None, ge=2, le=LARGEST_WHOLE)
     """Examples of each environment in one step; left out: all of them (the authors)."""
     initial_seed: int | None = Field(None, ge=0, lt=2**32)
     """Seed of the first parameters; left out: the run's own. Set to tell the draw of data from that of parameters."""
@@ -124,7 +127,7 @@ class RunConfig(Section):
     """When a run ends before its last epoch: a name of `STOPPING_RULES`."""
     give_up: bool = True
     """End a run that has diverged, or that has collapsed for good."""
-    checkpoint_every: int | None = Field(None, ge=1)
+    checkpoint_every: int | None = Field(None, ge=1, le=LARGEST_WHOLE)
     """Epochs between measurements; left out: a fiftieth of `epochs`."""
 
     @property
@@ -134,8 +137,9 @@ class RunConfig(Section):
 
     @property
     def ramp_length(self) -> int:
-        """Epochs over which the penalty weight rises; 0 where it jumps."""
-        return self.ramp_epochs if "ramp_epochs" in kind("ramp", self.ramp).uses else 0
+        """Epochs over which the penalty weight rises; 0 where it jumps, or stays what it was."""
+        rises = self.penalty_weight != self.initial_weight and "ramp_epochs" in kind("ramp", self.ramp).uses
+        return self.ramp_epochs if rises else 0
 
     @property
     def full_weight_epoch(self) -> int:
@@ -157,17 +161,16 @@ class TrainSpec(Section):
     run: RunConfig = RunConfig()
 
     @model_validator(mode="after")
-    def anneals_within_the_epochs(self) -> TrainSpec:
-        if self.run.anneal_epoch >= self.run.epochs:
-            raise ValueError(
-                f"run.anneal_epoch: must be in [0, epochs = {self.run.epochs}); got {self.run.anneal_epoch}"
-            )
-        check_run(self.environments, self.run)
+    def obeys_the_rules(self) -> TrainSpec:
+        check_environments(self.environments)
+        for rule in RULES:
+            if wrong := rule.broken(self.environments, self.run):
+                raise ValueError(f"run.{rule.keys[0]}: {wrong}")
         return self
 
 
-def check_run(environments: EnvironmentSpec, run: RunConfig) -> None:
-    """Raise ValueError where a configuration and its environments cannot go together."""
+def check_environments(environments: EnvironmentSpec) -> None:
+    """Raise ValueError where an environment shows nothing that the training environments don't."""
     known = environments.mean_flip
     for name in ("test_flip", "validation_flip"):
         flip = getattr(environments, name)
@@ -177,13 +180,47 @@ def check_run(environments: EnvironmentSpec, run: RunConfig) -> None:
                 f"{known:.4g}: where colours agree as often as in training nothing shows what follows them, and "
                 f"accuracy there is measured in any case ('heldout'); got {flip}"
             )
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule between hyperparameters, or between one and the environments.
+
+    keys: the hyperparameters that it reads; a message names the first. broken: what is wrong, or None. Over a range of
+    a key it holds everywhere if it holds at both ends.
+    """
+
+    keys: tuple[str, ...]
+    broken: Callable[[EnvironmentSpec, RunConfig], str | None]
+
+
+def _anneals_too_late(environments: EnvironmentSpec, run: RunConfig) -> str | None:
+    return f"must be in [0, epochs = {run.epochs}); got {run.anneal_epoch}" if run.anneal_epoch >= run.epochs else None
+
+
+def _needs_other_images(environments: EnvironmentSpec, run: RunConfig) -> str | None:
     only = kind("model", run.model).resolution
-    if only not in (None, environments.resolution):
-        raise ValueError(
-            f"run.model: {run.model!r} needs environments.resolution = {only}; got {environments.resolution}"
-        )
-    if kind("stop", run.stop).sees == "validation" and environments.validation_flip is None:
-        raise ValueError(f"run.stop: {run.stop!r} needs environments.validation_flip, which is not set")
+    if only in (None, environments.resolution):
+        return None
+    return f"{run.model!r} needs environments.resolution = {only}; got {environments.resolution}"
+
+
+def _needs_validation(environments: EnvironmentSpec, run: RunConfig) -> str | None:
+    if kind("stop", run.stop).sees != "validation" or environments.validation_flip is not None:
+        return None
+    return f"{run.stop!r} needs environments.validation_flip, which is not set"
+
+
+RULES = (
+    Rule(("anneal_epoch", "epochs"), _anneals_too_late),
+    Rule(("model",), _needs_other_images),
+    Rule(("stop",), _needs_validation),
+)
+
+
+def obeys_rules(environments: EnvironmentSpec, run: RunConfig) -> bool:
+    """Whether `train` takes a configuration, each value of which is allowed by itself."""
+    return not any(rule.broken(environments, run) for rule in RULES)
 
 
 def is_whole(key: str) -> bool:

@@ -1,45 +1,21 @@
-"""What a study file may hold: its tables, their keys, defaults and rules.
+"""What a study file may hold around a configuration: its tables, their keys, defaults and rules.
 
-Every table of the file is one frozen model below, and a key that is left out has the default given
-there. Files are read, written and digested in `studyfile`. Names of things that come in kinds (ramps,
-penalties, models, stopping rules, criteria) live in dictionaries of later rooms; their names reach the
-validation as `kinds`, so that a new kind is one function in one place.
+Every table of the file is one frozen model, and a key that is left out has the default given there. [environments] and
+[run] are in `run`, [search] is in `space`; files are read and written in `toml`, and digested in `digests`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
+from irm_study.config.effect import without_effect
 from irm_study.config.kinds import kind
-from irm_study.config.run import DigitsName, EnvironmentSpec, RunConfig, Seed, check_run
-from irm_study.config.validation import EntryErrors, Section, check_kind, problems, shown
-
-
-class Range(Section):
-    """A range that Optuna samples from; whole numbers where the hyperparameter is one."""
-
-    low: float | int
-    high: float | int
-    log: bool = False
-
-    @field_validator("low", "high", mode="before")
-    @classmethod
-    def number(cls, value: Any) -> Any:
-        if type(value) not in (int, float) or (type(value) is float and not math.isfinite(value)):
-            raise ValueError(f"needs a finite number; got {shown(value)}")
-        return value
-
-    @model_validator(mode="after")
-    def ordered(self) -> Range:
-        if self.low > self.high:
-            raise ValueError(f"low must not be above high; got low = {shown(self.low)}, high = {shown(self.high)}")
-        if self.log and self.low <= 0:
-            raise ValueError(f"a log range needs low above 0; got low = {shown(self.low)}")
-        return self
+from irm_study.config.run import DigitsName, EnvironmentSpec, RunConfig, Seed, check_environments
+from irm_study.config.space import Range, check_points, grid_points, not_in_space, search_entry, values_of
+from irm_study.config.validation import EntryErrors, Section, check_kind, shown
 
 
 class StudySection(Section):
@@ -54,6 +30,8 @@ class StudySection(Section):
     """p-value of Wilcoxon's test below which a trial is losing (Optuna's WilcoxonPruner)."""
     sampler: Literal["tpe", "random", "grid"] = "tpe"
     sampler_seed: Seed = 0
+    enqueue: tuple[dict[str, Any], ...] = ()
+    """The first trials, given by hand: values of searched hyperparameters; what a table leaves out is sampled."""
 
     @field_validator("criterion", "aggregate")
     @classmethod
@@ -73,6 +51,24 @@ class StudySection(Section):
                 raise ValueError(f"seeds must differ from each other; got {shown(value)}")
             return tuple(value)
         raise ValueError(f"needs a number of seeds in [1, 10000], or a list of as many; got {shown(value)}")
+
+    @field_validator("enqueue", mode="before")
+    @classmethod
+    def points(cls, value: Any) -> tuple[dict[str, Any], ...]:
+        if not isinstance(value, list | tuple) or len(value) > 10_000:
+            raise ValueError(f"needs tables, [[study.enqueue]], of hyperparameters; got {shown(value)}")
+        checked: list[dict[str, Any]] = []
+        wrong: dict[str, str] = {}
+        for number, table in enumerate(value):
+            try:
+                checked.append(values_of(table))
+            except EntryErrors as error:
+                wrong |= {f"{number}.{key}": text for key, text in error.texts.items()}
+            except ValueError as error:
+                wrong[str(number)] = str(error)
+        if wrong:
+            raise EntryErrors(wrong)
+        return tuple(checked)
 
     @field_validator("rungs", mode="before")
     @classmethod
@@ -115,6 +111,13 @@ class ConfirmSection(Section):
         if value == 1:
             raise ValueError("needs two draws at least, or 0 for none; got 1")
         return value
+
+    @model_validator(mode="after")
+    def something_to_go_around(self, info: ValidationInfo) -> ConfirmSection:
+        if self.top == 0 and (self.neighbours or self.draws) and not is_stored(info):
+            asked = "neighbours = true" if self.neighbours else f"draws = {self.draws}"
+            raise EntryErrors({"top": f"must be 1 at least with {asked}, which needs a confirmed winner; got 0"})
+        return self
 
 
 class Way(Section):
@@ -171,15 +174,10 @@ class StudySpec(Section):
         return {key: entries[key] for key in RunConfig.model_fields if key in entries}
 
     @model_validator(mode="after")
-    def consistent(self) -> StudySpec:
-        last_epoch = max(_values(self.search.get("epochs"), self.run.epochs))
-        for anneal in _values(self.search.get("anneal_epoch"), self.run.anneal_epoch):
-            if anneal >= last_epoch:
-                table = "search" if "anneal_epoch" in self.search else "run"
-                raise ValueError(f"{table}.anneal_epoch: must be in [0, epochs = {last_epoch}); got {anneal}")
-        for model in _values(self.search.get("model"), self.run.model):
-            for stop in _values(self.search.get("stop"), self.run.stop):
-                check_run(self.environments, self.run.model_copy(update={"model": model, "stop": stop}))
+    def consistent(self, info: ValidationInfo) -> StudySpec:
+        check_environments(self.environments)
+        # Version 0.1 let points that break a rule pass beside others that don't.
+        check_points(self.search, self.environments, self.run, some=is_stored(info))
         if self.environments.validation_flip is None and kind("criterion", self.study.criterion).sees == "validation":
             raise ValueError(
                 f"study.criterion: {self.study.criterion!r} needs environments.validation_flip, which is not set"
@@ -194,13 +192,30 @@ class StudySpec(Section):
                 raise ValueError(f"search.{key}: sampler 'grid' needs a list of choices; {got}")
         return self
 
+    @model_validator(mode="after")
+    def points_of_the_search(self) -> StudySpec:
+        points = self.study.enqueue
+        if points and self.study.sampler == "grid":
+            raise ValueError(
+                "study.enqueue: sampler 'grid' tries every combination; 'tpe' and 'random' have first points"
+            )
+        wrong = {
+            f"study.enqueue.{number}.{key}": text
+            for number, point in enumerate(points)
+            for key, text in not_in_space(point, self.search).items()
+        }
+        if wrong:
+            raise EntryErrors(wrong)
+        return self
+
     @property
     def budget(self) -> int:
         """How many trials the search has: a grid ends with its last point."""
-        if self.study.sampler != "grid":
-            return self.study.trials
-        points = math.prod(len(choices) for choices in self.search.values() if not isinstance(choices, Range))
-        return min(self.study.trials, points)
+        return self.study.trials if self.study.sampler != "grid" else len(self.grid())
+
+    def grid(self) -> list[dict[str, Any]]:
+        """The points of a grid in their order, as many as there are trials for."""
+        return grid_points(self.search, self.run, self.study.trials)
 
     @property
     def is_one_configuration(self) -> bool:
@@ -213,43 +228,12 @@ class StudySpec(Section):
         """The configuration of one trial: what all runs share, with the searched values put in."""
         return self.run.model_copy(update=dict(parameters))
 
-
-def search_entry(key: str, value: Any) -> Range | tuple[Any, ...]:
-    """A range or the choices of one hyperparameter, each value checked, and of the type, as in [run].
-
-    Raises ValueError, or EntryErrors for what is wrong inside a range.
-    """
-    if key not in RunConfig.model_fields:
-        allowed = ", ".join(RunConfig.model_fields)
-        raise ValueError(f"unknown hyperparameter, given as {shown(value)}; one of: {allowed}")
-    if isinstance(value, dict):
-        if isinstance(RunConfig.model_fields[key].default, str | bool):
-            raise ValueError(f"needs a list of choices; got a range {shown(value)}")
-        try:
-            entry = Range.model_validate(value)
-        except ValidationError as error:
-            raise EntryErrors({".".join([key, *path]): text for path, text in problems(error, Range)}) from None
-        bounds = {end: _as_in_run(key, getattr(entry, end), f"{key}.{end}") for end in ("low", "high")}
-        return entry.model_copy(update=bounds)
-    if not isinstance(value, list | tuple):
-        raise ValueError(f"needs a range {{ low = …, high = … }} or a list of choices; got {shown(value)}")
-    if not value:
-        raise ValueError("a list of choices needs at least one; got []")
-    choices = tuple(_as_in_run(key, each, key) for each in value)
-    if len(set(choices)) < len(choices):
-        raise ValueError(f"choices must differ from each other; got {shown(value)}")
-    return choices
+    def acting(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Those searched values that have an effect beside the others."""
+        silent = without_effect(self.configure(parameters))
+        return {key: value for key, value in parameters.items() if key not in silent}
 
 
-def _as_in_run(key: str, value: Any, location: str) -> Any:
-    """One value of a hyperparameter, checked as [run] checks it; 10 becomes 10.0 where it is a float."""
-    try:
-        return getattr(RunConfig.model_validate({key: value}), key)
-    except ValidationError as error:
-        raise EntryErrors({location: problems(error, RunConfig)[0][1]}) from None
-
-
-def _values(entry: Range | tuple[Any, ...] | None, otherwise: Any) -> tuple[Any, ...]:
-    if entry is None:
-        return (otherwise,)
-    return (entry.low, entry.high) if isinstance(entry, Range) else entry
+def is_stored(info: ValidationInfo) -> bool:
+    """Whether a study is read back that a version of this package accepted, and may have run."""
+    return bool(info.context and info.context.get("stored"))

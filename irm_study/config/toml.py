@@ -6,6 +6,7 @@ What their tables may hold is said by the models of `run` and `study`. Everythin
 
 from __future__ import annotations
 
+import codecs
 import logging
 import re
 import shlex
@@ -130,7 +131,7 @@ def read_stored_study(path: Path) -> StudySpec:
     data = _read_toml(path)
     data.pop("digest", None)
     _rename_keys(data)
-    return _validate(StudySpec, data, path)
+    return _validate(StudySpec, data, path, stored=True)
 
 
 def study_toml(spec: StudySpec) -> str:
@@ -193,7 +194,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
             data = file.read(MAX_FILE_BYTES + 1)
         if len(data) > MAX_FILE_BYTES:
             raise ConfigError(f"{path}: larger than {MAX_FILE_BYTES // 2**20} MiB; a study file is a page of text")
-        text = data.decode("utf-8")
+        text = _decoded(data)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
     except IsADirectoryError:
@@ -210,9 +211,15 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not valid TOML: {error or 'nested too deeply'}") from None
 
 
-def _validate(section: type[S], data: dict[str, Any], path: Path) -> S:
+def _decoded(data: bytes) -> str:
+    """Editors of Windows begin a file with a byte-order mark; its shells write UTF-16, which has one too."""
+    utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if utf_16 else "utf-8-sig")
+
+
+def _validate(section: type[S], data: dict[str, Any], path: Path, stored: bool = False) -> S:
     try:
-        return section.model_validate(data)
+        return section.model_validate(data, context={"stored": stored})
     except ValidationError as error:
         lines = (": ".join([str(path), *filter(None, [".".join(key), text])]) for key, text in problems(error, section))
         raise ConfigError("\n".join(lines)) from None

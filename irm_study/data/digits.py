@@ -6,6 +6,8 @@ in `environments`; nothing here depends on a seed. `embedded` is part of an inst
 torchvision takes four seconds to import, may fail to import beside a torch of another build, and reads existing files
 unchecked; it is imported only when files are missing and have to be downloaded.
 
+A file of which only the packed form (.gz) is there is unpacked in memory; folders are written to by downloads alone.
+
 What is checked. MNIST: the MD5 of both raw files. Fashion-MNIST and KMNIST: torchvision publishes only the MD5 of the
 packed (.gz) files. Where a packed file lies beside its raw file, as torchvision leaves it, it must have the published
 MD5 and the raw file must be its content; otherwise the raw file's content is trusted. Always: the header, the exact
@@ -59,14 +61,22 @@ def load_digits(name: str, data_root: str | Path | None = None) -> Digits:
     """The digits called `name`: embedded, mnist, fashion-mnist or kmnist (60,000 training images each).
 
     Files are expected under `resolve_data_root(data_root)` and downloaded there when missing. The result is kept for
-    later calls in the same process. Raises DigitsError for an unknown name, for files that are missing and cannot be
-    downloaded, and for files that are not the published ones.
+    later calls in the same process. Raises DigitsError for an unknown name, for a folder that was named and is not
+    there, for files that are missing and cannot be downloaded, and for files that are not the published ones.
     """
     if name == "embedded":
         return _load_embedded()
     if name not in SOURCES:
         raise DigitsError(f"unknown digits {name!r}; one of: {', '.join(['embedded', *SOURCES])}")
-    return _load_raw(name, resolve_data_root(data_root))
+    root = resolve_data_root(data_root)
+    named_by = "data_root (--data-root)" if data_root else ROOT_VARIABLE
+    if (data_root or os.environ.get(ROOT_VARIABLE)) and not os.path.isdir(root):  # most often mistyped
+        found = "not a folder" if os.path.lexists(root) else "no such folder"
+        raise DigitsError(
+            f"{root}: {found}; it was named by {named_by}. It should hold {SOURCES[name].torchvision_class}/raw, "
+            f'or be an empty folder to download into; digits = "embedded" need none.'
+        )
+    return _load_raw(name, root)
 
 
 def resolve_data_root(data_root: str | Path | None = None) -> Path:
@@ -155,8 +165,9 @@ def _load_raw(name: str, root: Path) -> Digits:
     source = SOURCES[name]
     folder = root / source.torchvision_class / "raw"
     try:
-        missing = [each.name for each in (source.images, source.labels) if not (folder / each.name).is_file()]
+        missing = [each.name for each in (source.images, source.labels) if _stored(folder, each) is None]
         if missing:
+            _refuse_inner_folder(root, source)
             _download(name, root, missing)
         images, labels = (_read(folder, each) for each in (source.images, source.labels))
     except OSError as error:
@@ -168,12 +179,25 @@ def _load_raw(name: str, root: Path) -> Digits:
     return Digits(name, images, labels, phases=1, test_digits=10_000)
 
 
+def _stored(folder: Path, file: RawFile) -> Path | None:
+    """The file as it lies there: raw, else packed; None where it is neither."""
+    return next((path for path in (folder / file.name, folder / f"{file.name}.gz") if path.is_file()), None)
+
+
+def _refuse_inner_folder(root: Path, source: Source) -> None:
+    """Raise DigitsError where a folder within torchvision's layout was named, and not the one that holds the layout."""
+    for above in (root.parent, root.parent.parent):
+        folder = above / source.torchvision_class / "raw"
+        if folder.is_relative_to(root) and _stored(folder, source.images) is not None:
+            raise DigitsError(f"{root}: lies within torchvision's layout; name the folder that holds it, {above}")
+
+
 def _read(folder: Path, file: RawFile) -> np.ndarray:
     """The checked content of one raw file (IDX: magic number, sizes as big-endian int32, then bytes)."""
-    path = folder / file.name
-    content = path.read_bytes()
+    path = _stored(folder, file) or folder / file.name
     header = np.array([0x800 + len(file.shape), *file.shape], ">i4").tobytes()
     expected_size = len(header) + int(np.prod(file.shape))
+    content = path.read_bytes() if path.suffix != ".gz" else _unpacked(path, expected_size + 1)
     if file.md5 and (found := _md5(content)) != file.md5:
         raise DigitsError(
             f"{path}: not the published file: MD5 must be {file.md5} ({expected_size} bytes); "
@@ -189,6 +213,15 @@ def _read(folder: Path, file: RawFile) -> np.ndarray:
     if not file.md5:
         _check_packed(folder, file, content)
     return np.frombuffer(content, np.uint8, offset=len(header)).reshape(file.shape)
+
+
+def _unpacked(path: Path, most: int) -> bytes:
+    """So many bytes of a packed file at most."""
+    try:
+        with gzip.open(path) as file:
+            return file.read(most)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DigitsError(f"{path}: cannot be unpacked: {error}. {_remedy(path.parent)}") from None
 
 
 def _check_packed(folder: Path, file: RawFile, content: bytes) -> None:
@@ -222,6 +255,7 @@ def _download(name: str, root: Path, missing: list[str]) -> None:
     folder = root / source.torchvision_class / "raw"
     print(f"{name}: {' and '.join(missing)} not in {folder}; downloading", file=sys.stderr)
     silence = socket.getdefaulttimeout()
+    made = not root.exists()
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="download-", dir=root) as arriving:
@@ -239,10 +273,13 @@ def _download(name: str, root: Path, missing: list[str]) -> None:
                 path.replace(folder / path.name)
     except Exception as error:  # whatever went wrong, the remedies are the same
         reason = " ".join(f"{type(error).__name__}: {error}".split())
+        if made:
+            with contextlib.suppress(OSError):
+                root.rmdir()
         raise DigitsError(
             f"{name}: {' and '.join(missing)} not found in {folder}, and downloading failed ({reason}). "
-            f"Put the unpacked files there, or under another folder's {source.torchvision_class}/raw and name "
-            f'that folder by --data-root or {ROOT_VARIABLE}; or use digits = "embedded", which needs no files.'
+            f"Put the files there, unpacked or as .gz, or under another folder's {source.torchvision_class}/raw and "
+            f'name that folder by --data-root or {ROOT_VARIABLE}; or use digits = "embedded", which needs no files.'
         ) from error
     finally:
         socket.setdefaulttimeout(silence)

@@ -56,10 +56,12 @@ def train_only(curves: Curves, environments: EnvironmentSpec) -> float:
 @dataclass(frozen=True)
 class Criterion:
     """function: (curves, environments) → the run's score, in [0, 1]. sees: the environment that it looks at beside
-    the training ones; one that looks at the test environment is an oracle."""
+    the training ones; one that looks at the test environment is an oracle. tie_break: the name of a finer criterion
+    that looks at no more than this one, by which configurations of equal value are ordered."""
 
     function: Callable[[Curves, EnvironmentSpec], float]
     sees: Literal["test", "validation"] | None = None
+    tie_break: str | None = None
 
     @property
     def is_oracle(self) -> bool:
@@ -68,7 +70,7 @@ class Criterion:
 
 CRITERIA: dict[str, Criterion] = {
     "oracle_min": Criterion(oracle_min, sees="test"),
-    "oracle_success": Criterion(oracle_success, sees="test"),
+    "oracle_success": Criterion(oracle_success, sees="test", tie_break="oracle_min"),
     "validation_min": Criterion(validation_min, sees="validation"),
     "train_only": Criterion(train_only),
 }

@@ -24,6 +24,8 @@ IDLE_SECONDS = 600
 """After which a process that has nothing to do ends."""
 QUEUE_SECONDS = 1.0
 """What a pool needs at most to move what was submitted into its queue."""
+_ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+"""Signals that end a command."""
 
 
 class LocalProcesses(Executor):
@@ -67,6 +69,10 @@ class LocalProcesses(Executor):
 
 @contextlib.contextmanager
 def _starting() -> Iterator[None]:
+    """Processes are started. They begin with the signals blocked that end a command: these reach every process of its
+    group, and one that dies of them before it can ignore them (loky's keeper of semaphores never ignores SIGHUP) leaves
+    warnings behind. This process gets them all the same, by another thread."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING) if hasattr(signal, "pthread_sigmask") else None
     try:
         yield
     except OSError as error:  # a semaphore is a file in /dev/shm: the system's message would be taken for the disk's
@@ -74,13 +80,16 @@ def _starting() -> Iterator[None]:
             f"worker processes cannot be started: {error.strerror or error}; they need room in shared memory "
             "(/dev/shm), which --jobs 1 does not"
         ) from error
+    finally:
+        if mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _begin_worker(driver: int, devices: Sequence[str]) -> None:
-    """Ctrl-C reaches every process of the terminal, SIGTERM every process of a cluster's job, and the driver alone
-    decides what ends; but a driver that was killed decides nothing any more, and its workers would train on beside
-    those of the next."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """Ctrl-C and SIGHUP reach every process of the terminal, SIGTERM every process of a cluster's job, and the driver
+    alone decides what ends; but a driver that was killed decides nothing any more, and its workers would train on
+    beside those of the next."""
+    for number in _ENDING:
         signal.signal(number, signal.SIG_IGN)
     if devices:
         take_device(driver, devices)

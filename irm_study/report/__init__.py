@@ -4,6 +4,7 @@ from irm_study.report.accuracy import LINES, accuracy_curves, evenly, quantile_b
 from irm_study.report.calibration import CONFUSION, agreement, write_confusion
 from irm_study.report.current import page_is_current
 from irm_study.report.exhibit import Description, Exhibit
+from irm_study.report.failure_map import map_keys
 from irm_study.report.marks import (
     crowd,
     curve_handles,
@@ -67,6 +68,7 @@ __all__ = [
     "interval",
     "leading",
     "legend",
+    "map_keys",
     "mark_runs",
     "mode_bars",
     "mode_handles",

@@ -25,8 +25,9 @@ class Exhibit(Generic[Source]):
     title: str
     shows: str | Callable[[Source], str]
     """What the figure shows, in a sentence or two; a function where the source changes the text."""
-    table: Callable[[Source], tuple[Any, ...]]
-    """source → the tidy tables (and other numbers) that `sentence` and `draw` take, in this order."""
+    table: Callable[..., tuple[Any, ...]]
+    """source → the tidy tables (and other numbers) that `sentence` and `draw` take, in this order. What else it takes,
+    by keyword and with a default, is a choice of the user's."""
     sentence: Callable[..., str]
     """*tables → what follows from the numbers."""
     draw: Callable[..., Figure]
@@ -38,13 +39,13 @@ class Exhibit(Generic[Source]):
     csv: str | None = None
     """Name of the file in the study's folder that the first table is written to, without its ending."""
 
-    def figure(self, source: Source) -> Figure:
-        """The figure of a source, whether or not the page would leave it out."""
-        return self.draw(*self.table(source))
+    def figure(self, source: Source, **options: Any) -> Figure:
+        """The figure of a source, whether or not the page would leave it out. options: as `table` takes them."""
+        return self.draw(*self.table(source, **options))
 
-    def describe(self, source: Source) -> Description:
+    def describe(self, source: Source, **options: Any) -> Description:
         """What the page needs: texts and tables, and the figure when it is asked for."""
-        tables = self.table(source)
+        tables = self.table(source, **options)
         shows = self.shows if isinstance(self.shows, str) else self.shows(source)
         left_out = self.left_out is not None and self.left_out(*tables)
         return Description(self, tables, shows, "" if left_out else self.sentence(*tables), left_out)

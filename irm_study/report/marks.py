@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, PercentFormatter
 
 from irm_study.report.style import (
     FAINT,
@@ -107,12 +107,12 @@ def widened(values: pd.Series, share: float, least: float) -> tuple[float, float
     return values.min() - margin, values.max() + margin
 
 
-def log_ticks(ax: Axes, limits: tuple[float, float]) -> None:
-    """Ticks of a logarithmic x axis whose limits have these decimal logarithms."""
+def log_ticks(limits: tuple[float, float]) -> dict[float, str]:
+    """Ticks between two decimal logarithms: where they stand (a logarithm), and their labels."""
     decades = limits[1] - limits[0]
-    ax.xaxis.set_major_locator(LogLocator(10, subs=(1.0,) if decades > 1.5 else (1.0, 2.0, 5.0)))
-    ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: power(value)))
+    locator = LogLocator(10, subs=(1.0,) if decades > 1.5 else (1.0, 2.0, 5.0))
+    values = locator.tick_values(10 ** limits[0], 10 ** limits[1])
+    return {math.log10(value): power(value) for value in values if limits[0] <= math.log10(value) <= limits[1]}
 
 
 def power(value: float) -> str:
@@ -135,14 +135,14 @@ def by_mode(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def mark_runs(
-    ax: Axes, table: pd.DataFrame, x: str, y: str, size: float, filled: bool = True, alpha: float = 1.0,
+    ax: Axes, table: pd.DataFrame, x: str, y: str, size: float | pd.Series, filled: bool = True, alpha: float = 1.0,
     edge: float = 0.3,
 ) -> None:  # fmt: skip
-    """A mark per row, in its mode's colour and shape; size in square points."""
+    """A mark per row, in its mode's colour and shape; size in square points, one for all or by row."""
     for mode, rows in by_mode(table):
-        colour = MODE_COLOURS[mode]
+        colour, own = MODE_COLOURS[mode], size if isinstance(size, float) else size[rows.index]
         ax.scatter(
-            rows[x], rows[y], s=size, marker=MODE_MARKERS[mode], alpha=alpha, zorder=3, clip_on=False,
+            rows[x], rows[y], s=own, marker=MODE_MARKERS[mode], alpha=alpha, zorder=3, clip_on=False,
             facecolor=colour if filled else PAPER, edgecolor=PAPER if filled else colour,
             linewidth=edge if filled else 1.0,
         )  # fmt: skip

@@ -7,6 +7,7 @@ are put together and written. A page is one file without any external request, a
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +24,26 @@ from irm_study.report.failure_onset import TABLES
 from irm_study.report.failures import modes_by_stage
 from irm_study.report.rendering import rendered, write_exhibits
 from irm_study.report.runs import EVERY_TRIAL, configurations, leading, runs_of
+from irm_study.report.searched import searched
 from irm_study.report.sections import SECTIONS
 from irm_study.report.style import MODE_COLOURS
 from irm_study.report.verdict import DIGITS, caveats, chosen_by, verdict
-from irm_study.results import StudyRecord
+from irm_study.results import StudyRecord, undecided
 
 Sections = list[tuple[str, list[Description]]]
 """The page's sections by name, and the exhibits that each shows."""
 
 
-def write_report(record: StudyRecord) -> Path:
+def write_report(record: StudyRecord, **options: Mapping[str, Any]) -> Path:
     """Write the figures, tables and the page into the record's folder, each file whole or not at all; returns the
-    page's."""
-    described = [(name, [each.describe(record) for each in exhibits]) for name, exhibits in SECTIONS.items()]
+    page's.
+
+    options: by an exhibit's name, what its table takes beside the record. Raises ConfigError where it does not.
+    """
+    described = [
+        (name, [each.describe(record, **options.get(each.name, {})) for each in exhibits])
+        for name, exhibits in SECTIONS.items()
+    ]
     tables = {name: table(record) for name, table in TABLES.items()}
     tables |= {each.exhibit.csv: each.tables[0] for _, all_of in described for each in all_of if each.exhibit.csv}
     sections = [(name, [each for each in all_of if not each.left_out]) for name, all_of in described]
@@ -73,8 +81,8 @@ def page(record: StudyRecord, sections: Sections, inlined: dict[str, Markup]) ->
 
 
 def first_screen(record: StudyRecord, table: pd.DataFrame) -> dict[str, Any]:
-    """What is read without scrolling: verdict, best (a row of `configurations`, or None), evidence that the choice
-    used, counts, progress."""
+    """What is read without scrolling: verdict, best (a row of `configurations`, or None), tied (how many are
+    as good as it), evidence that the choice used, counts, progress."""
     ranking = leading(record)
     best = table[table["trial"] == ranking[0]].to_dict("records")[0] if ranking else None
     bars = []
@@ -82,12 +90,13 @@ def first_screen(record: StudyRecord, table: pd.DataFrame) -> dict[str, Any]:
         name = {"search": "search", "confirm": "fresh seeds"}[str(stage)]
         counts = dict(zip(rows["failure_mode"], rows["runs"].tolist(), strict=True))
         bars.append({"name": name, "runs": sum(counts.values()), "modes": _in_order(counts)})
-    states = table["state"].value_counts()
+    states, tie = table["state"].value_counts(), undecided(record)
     return {
         "verdict": verdict(record, best),
         "caveats": caveats(record, best, table),
         "best": best,
-        "parameters": {} if best is None else {key: plain(best[key]) for key in record.spec.search},
+        "tied": 1 if tie is None else tie.unresolved,
+        "parameters": [] if best is None else parameters(record, best),
         "evidence": chosen_by(record.spec),
         "bars": bars,
         "runs": len(record.runs),
@@ -106,9 +115,22 @@ def trial_rows(record: StudyRecord, table: pd.DataFrame) -> list[dict[str, Any]]
     rows = table.to_dict("records")
     for row in rows:
         row["bars"] = _in_order(row["modes"])
-        row["parameters"] = {key: plain(row.get(key)) for key in record.spec.search}
+        row["parameters"] = parameters(record, row)
         row["value"] = plain(row["value"])
     return sorted(rows, key=lambda row: (place.get(row["trial"], math.inf), row["trial"]))
+
+
+def parameters(record: StudyRecord, row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A trial's searched hyperparameters: key, text, full (its value in full), place (by which rows are sorted; None
+    where it does not apply)."""
+    shown = []
+    for key, each in searched(record).items():
+        value = each.value(row.get(key))
+        place = each.place(value)
+        known = not math.isnan(place)
+        full = "does not apply beside the others" if not known else "not set" if value is None else str(value)
+        shown.append({"key": key, "text": each.name(value), "full": full, "place": place if known else None})
+    return shown
 
 
 def _in_order(counts: dict[str, int]) -> list[tuple[str, int]]:

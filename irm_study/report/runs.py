@@ -57,8 +57,9 @@ def leading(record: StudyRecord, top: int = LEADING) -> list[int]:
     confirmed = [row["trial"] for row in confirmed_table(record)]
     digests = record.trials.set_index("trial")["digest"]
     taken = set(digests.reindex(confirmed))
-    rest = [row.trial for row in best_trials(record.trials, top + len(taken)).itertuples() if row.digest not in taken]
-    return [int(trial) for trial in (*confirmed, *rest)][:top]
+    best = best_trials(record.trials, record.runs, record.spec, top + len(taken))
+    rest = [row.trial for row in best.itertuples() if row.digest not in taken]
+    return [int(trial) for trial in dict.fromkeys((*confirmed, *rest))][:top]
 
 
 def ranked(record: StudyRecord, trials: list[int]) -> pd.DataFrame:

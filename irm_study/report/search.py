@@ -54,6 +54,9 @@ def _progress_sentence(progress: pd.DataFrame, criterion: str) -> str:
         return "No trial is finished."
     row = complete.loc[complete["value"].idxmax()]
     after = int((complete["trial"] > row["trial"]).sum())
+    equal = int((complete["value"] >= row["value"] - 1e-12).sum())
+    if equal > 1:
+        return f"The best value, {row['value']:.3f}, is that of {equal} trials, trial {row['trial']} the first of them."
     return (
         f"The best value, {row['value']:.3f}, came with trial {row['trial']}; "
         f"{plural(after, 'later trial')} did not better it."

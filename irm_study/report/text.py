@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import functools
 import math
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -40,7 +42,9 @@ def p_text(value: float) -> str:
 
 def short(value: Any) -> str:
     """A hyperparameter's value in a few characters: 3 digits of a number, the whole of a word."""
-    if isinstance(value, bool | np.bool_ | str) or value is None:
+    if value is None:
+        return "not set"
+    if isinstance(value, bool | np.bool_ | str):
         return str(value)
     number = float(value)
     if not math.isfinite(number):
@@ -52,9 +56,58 @@ def short(value: Any) -> str:
     return f"{rounded:.0f}" if abs(rounded) >= 100 else f"{rounded:g}"
 
 
+def distinct_names(values: tuple[Any, ...]) -> list[str]:
+    """`short` of some values, but in full where two would read the same."""
+    names = [short(value) for value in values]
+    return [name if names.count(name) == 1 else str(value) for name, value in zip(names, values, strict=True)]
+
+
 def words(name: str) -> str:
     """A key (`penalty_weight`) as it is read ("penalty weight")."""
     return printable(str(name).replace("_", " "), 40)
+
+
+def tick_names(names: Sequence[str], room: float) -> tuple[list[str], bool]:
+    """Names as ticks that do not print over each other, and whether they must stand aslant.
+
+    room: points from one tick to the next. Names that are too wide are wrapped into three lines at most; where not
+    even short lines fit, they stand aslant. What is left out of a long name is its middle, and names that would be the
+    same then are numbered.
+    """
+    letters = int(room / TICK_LETTER)
+    if max(map(len, names), default=0) <= letters:
+        return [printable(name) for name in names], False
+    if letters >= 7:
+        wrapped = [_wrapped(name, letters) for name in shortened(names, 3 * letters - 4)]
+        if max(text.count("\n") for text in wrapped) <= 2:
+            return wrapped, False
+    return [printable(name) for name in shortened(names, 22)], True
+
+
+ASLANT: dict[str, Any] = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
+"""How names stand that have no room side by side."""
+TICK_LETTER = 5.0
+"""Points that a letter of a tick's label takes, and a little for the space between labels."""
+
+
+def shortened(names: Sequence[str], longest: int) -> list[str]:
+    """Names without the middle of those that are too long; those that would be the same then are numbered."""
+    head = longest // 2
+    cut = [name if len(name) <= longest else f"{name[:head]}…{name[head + 1 - longest :]}" for name in names]
+    return [name if cut.count(name) == 1 else f"{name[: longest - 3]} {place + 1}" for place, name in enumerate(cut)]
+
+
+def _wrapped(name: str, letters: int) -> str:
+    parts = re.findall(r"[^ _-]+[ _-]*|[ _-]+", name)
+    lines = [""]
+    for part in parts:
+        if lines[-1] and len(lines[-1]) + len(part.rstrip()) > letters:
+            lines.append("")
+        while len(part.rstrip()) > letters:
+            lines[-1], part = part[:letters], part[letters:]
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(printable(line.strip()) for line in lines if line.strip())
 
 
 @functools.cache

@@ -14,7 +14,7 @@ from irm_study.config import StudySpec
 from irm_study.diagnosis import CRITERIA, STOPPING_RULES, evidence_used
 from irm_study.report.style import MODE_NAMES
 from irm_study.report.text import interval, percent, plural
-from irm_study.results import StudyRecord
+from irm_study.results import StudyRecord, confirmed_tie, search_tie, undecided
 
 DIGITS = {
     "embedded": "5,000 embedded digits, not full MNIST",
@@ -37,17 +37,16 @@ def verdict(record: StudyRecord, best: dict[str, Any] | None) -> str:
     if best["fresh_n"] == 0:
         if best["search_successes"] == 0:
             none = f"none of its {plural(best['search_n'], 'search seed')}"
-            return f"Not confirmed: {name} leads the search, yet {none} reached the target zone."
+            return f"Not confirmed: {name} {_leads(record)}; {none} reached the target zone."
         found = f"{best['search_successes']} of {plural(best['search_n'], 'search seed')}"
         return (
-            f"Not confirmed: {name} leads the search, with {found} in the target zone, "
+            f"Not confirmed: {name} {_leads(record)}, with {found} in the target zone, "
             "but those are the seeds that chose it."
         )
     fresh = plural(best["fresh_n"], "fresh seed")
     span = f"95% interval {interval(best['fresh_low'], best['fresh_high'])}"
     reached = f"{best['fresh_successes']} of {fresh} ({percent(best['fresh_rate'])}, {span})"
-    of = f"the best of {plural(record.trials['digest'].nunique(), 'configuration')}" if len(record.trials) > 1 else ""
-    subject = f"{name}, {of}," if of else f"{name}, the only one tried,"
+    subject = f"{name}, {_rank(record)},"
     if best["fresh_successes"] == 0:
         runs = record.runs[(record.runs["digest"] == best["digest"]) & (record.runs["stage"] == "confirm")]
         mode, count = next(iter(runs["failure_mode"].value_counts().items()))
@@ -65,6 +64,20 @@ def verdict(record: StudyRecord, best: dict[str, Any] | None) -> str:
     return f"Stability not shown: {subject} reached the target zone on {reached}."
 
 
+def _leads(record: StudyRecord) -> str:
+    tie = undecided(record)
+    return "leads the search" if tie is None else f"is one of {tie.unresolved} that the search cannot tell apart"
+
+
+def _rank(record: StudyRecord) -> str:
+    """What the shown configuration is among those tried: the best only where the runs single it out."""
+    tie = undecided(record)
+    if tie is not None:
+        return f"one of {tie.unresolved} configurations that are tied"
+    tried = record.trials["digest"].nunique()
+    return f"the best of {plural(tried, 'configuration')}" if tried > 1 else "the only one tried"
+
+
 def caveats(record: StudyRecord, best: dict[str, Any] | None, table: pd.DataFrame) -> list[str]:
     """What a reader should hold against the verdict."""
     notes = []
@@ -76,6 +89,9 @@ def caveats(record: StudyRecord, best: dict[str, Any] | None, table: pd.DataFram
         notes.append("Whether it works more often than not is open.")
     if best is not None and best["fresh_n"] == 0:
         notes.append("The success rate on the search's own seeds is too high on average: they did the choosing.")
+    for where, tie in (("Search", search_tie(record)), ("Fresh seeds", confirmed_tie(record))):
+        if tie is not None:
+            notes.append(f"{where}: {tie.text}.")
     if len(table) and table.loc[table["fresh_n"] > 0, "digest"].nunique() > 1:
         notes.append("The best of several confirmed configurations is shown, which flatters it a little.")
     return notes

@@ -7,8 +7,11 @@ from irm_study.results.configurations import (
     best_trials,
     confirmed,
     confirmed_table,
+    confirmed_tie,
+    search_tie,
     trials_from_runs,
     trials_table,
+    undecided,
 )
 from irm_study.results.curves import tidy_curves
 from irm_study.results.exports import summary, write_runs_csv, write_tables
@@ -16,6 +19,7 @@ from irm_study.results.html import html_table, html_text
 from irm_study.results.judging import JudgedRun
 from irm_study.results.loading import load_study, stored_spec, stored_summary
 from irm_study.results.locks import FolderInUse, holder_of, locked, this_process
+from irm_study.results.ranking import Tie
 from irm_study.results.record import StudyRecord
 from irm_study.results.selection import choices, choosers, draws, fresh_seeds, neighbours
 from irm_study.results.summaries import centre_of, counted, epochs_spent, mode_counts, over_seeds, trial_attributes
@@ -24,6 +28,7 @@ from irm_study.results.table import (
     judge,
     judged_runs,
     read_parts,
+    renew_digests,
     restage,
     rows_as_read,
     run_row,
@@ -39,6 +44,7 @@ __all__ = [
     "JudgedRun",
     "ListedTrial",
     "StudyRecord",
+    "Tie",
     "aggregate",
     "best_trials",
     "centre_of",
@@ -48,6 +54,7 @@ __all__ = [
     "config_of",
     "confirmed",
     "confirmed_table",
+    "confirmed_tie",
     "counted",
     "draws",
     "empty_runs",
@@ -66,10 +73,12 @@ __all__ = [
     "read_parts",
     "refuse_links",
     "refuse_studies",
+    "renew_digests",
     "restage",
     "rows_as_read",
     "run_row",
     "runs_table",
+    "search_tie",
     "stored_runs",
     "stored_spec",
     "stored_summary",
@@ -80,6 +89,7 @@ __all__ = [
     "trial_attributes",
     "trials_from_runs",
     "trials_table",
+    "undecided",
     "write_runs_csv",
     "write_tables",
 ]

@@ -60,11 +60,17 @@ class Column:
 
 
 STUDY = Column("study", "key", TEXT, "Name of the study; not stored in the parts, which are all of one study.")
+DIGEST = "digest"
 KEYS = (
     Column("stage", "key", TEXT, f"Why the run was trained: {', '.join(STAGES)}."),
     Column("trial", "key", WHOLE, "Number of its trial; on fresh seeds, of the trial that is confirmed or varied."),
     Column("seed", "key", WHOLE, "Seed that every random stream of the run is derived from."),
-    Column("digest", "key", TEXT, "Digest of digits, environments and configuration; with the seed it names the run."),
+    Column(
+        DIGEST,
+        "key",
+        TEXT,
+        "Digest of digits, environments and the hyperparameters that have an effect; with the seed it names the run.",
+    ),
 )
 MEASURED = (
     Column("epochs_trained", "measured", WHOLE, "Epoch in which the run ended."),
@@ -138,7 +144,7 @@ def table_columns(environments: EnvironmentSpec) -> tuple[Column, ...]:
 
 def stored_columns(environments: EnvironmentSpec) -> tuple[Column, ...]:
     """The columns of the stored table. Its curves are as many as the study's environments need."""
-    return (*KEYS, *_hyperparameters(), *MEASURED, *_curves(environments.names))
+    return (*KEYS, *hyperparameters(), *MEASURED, *_curves(environments.names))
 
 
 def derived_columns() -> tuple[Column, ...]:
@@ -177,12 +183,13 @@ def is_curve(name: str) -> bool:
 def columns_markdown() -> str:
     """The table of columns for the documentation, in Markdown. Of curves, a row for each quantity."""
     curves = _curves(("<environment>",))
-    columns = (STUDY, *KEYS, *_hyperparameters(), *MEASURED, *derived_columns(), *curves)
+    columns = (STUDY, *KEYS, *hyperparameters(), *MEASURED, *derived_columns(), *curves)
     rows = [f"| `{each.name}` | {each.kind} | {TYPE_NAMES[each.type]} | {each.meaning} |" for each in columns]
     return "\n".join(["| column | kind | type | meaning |", "|---|---|---|---|", *rows]) + "\n"
 
 
-def _hyperparameters() -> tuple[Column, ...]:
+def hyperparameters() -> tuple[Column, ...]:
+    """The columns that hold a run's configuration."""
     types: dict[Any, pa.DataType] = {int: WHOLE, int | None: WHOLE, float: NUMBER, bool: FLAG}
     return tuple(
         Column(

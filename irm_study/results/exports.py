@@ -6,24 +6,32 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from irm_study.config import TrainSpec, train_toml
+from irm_study.config import StudySpec, TrainSpec, is_whole, obeys_rules, train_toml
 from irm_study.files import finite, plain, write_text
 from irm_study.results.columns import is_curve
-from irm_study.results.configurations import best_trials, confirmed_table
+from irm_study.results.configurations import best_trials, confirmed_table, confirmed_tie, search_tie, undecided
+from irm_study.results.ranking import Tie
 from irm_study.results.record import StudyRecord
 from irm_study.results.summaries import epochs_spent, mode_counts
-from irm_study.results.table import config_of
+from irm_study.results.table import config_of, renew_digests
 
 
 def write_tables(record: StudyRecord) -> None:
-    """runs.csv, trials.csv, summary.json, and best.toml where the study's best are confirmed."""
+    """runs.csv, trials.csv, summary.json, and best.toml where the study's best are confirmed.
+
+    Parts of earlier versions get the digests that runs.csv has.
+    """
+    renew_digests(record.folder, record.spec)
     write_runs_csv(record.folder, record.runs)
-    write_text(record.folder / "trials.csv", record.trials.to_csv(index=False, lineterminator="\n"))
+    whole = [key for key in record.spec.search if is_whole(key) and key in record.trials]
+    trials = record.trials.astype(dict.fromkeys(whole, "Int64"))  # which may be empty, and stay whole
+    write_text(record.folder / "trials.csv", trials.to_csv(index=False, lineterminator="\n"))
     summarised = summary(record)
     write_text(record.folder / "summary.json", json.dumps(finite(summarised), indent=2) + "\n")
     _write_best(record, summarised["confirmed"])
@@ -37,9 +45,9 @@ def write_runs_csv(folder: Path, runs: pd.DataFrame) -> None:
 
 def summary(record: StudyRecord) -> dict[str, Any]:
     """The content of summary.json: what was searched, how many trials and runs, how they ended, the best in the search
-    and the confirmed configurations, epochs, importance and provenance."""
+    and the confirmed configurations, with the ties for the first place, epochs, importance and provenance."""
     search = record.runs[record.runs["stage"] == "search"]
-    best = best_trials(record.trials, 1)
+    best = best_trials(record.trials, record.runs, record.spec, 1)
     return {
         "study": record.spec.name,
         "digits": record.spec.digits,
@@ -50,10 +58,12 @@ def summary(record: StudyRecord) -> dict[str, Any]:
         "failure_modes": mode_counts(search),
         "best": None if best.empty else {
             "trial": int(best["trial"].iloc[0]),
-            "parameters": {key: plain(best[key].iloc[0]) for key in record.spec.search},
+            "parameters": _set_in(best.to_dict("records")[0], record.spec),
             "value": float(best["value"].iloc[0]),
+            "tie": _tie(search_tie(record)),
         },
         "confirmed": confirmed_table(record),
+        "confirmed_tie": _tie(confirmed_tie(record)),
         "epochs": epochs_spent(record.runs),
         "importance": record.importance,
         "provenance": record.provenance,
@@ -67,7 +77,7 @@ def _write_best(record: StudyRecord, confirmed: Sequence[Mapping[str, Any]]) -> 
     """
     wanted = record.spec.confirm
     seeds_of = {row["digest"]: row["seeds"] for row in confirmed}
-    due = best_trials(record.trials, wanted.top)["digest"]
+    due = best_trials(record.trials, record.runs, record.spec, wanted.top)["digest"]
     if not confirmed or any(seeds_of.get(digest, 0) < wanted.seeds for digest in due):
         return
     best = confirmed[0]
@@ -76,7 +86,12 @@ def _write_best(record: StudyRecord, confirmed: Sequence[Mapping[str, Any]]) -> 
         name=f"{record.spec.name[:190]}-best", digits=record.spec.digits, environments=record.spec.environments,
         run=config_of(own.iloc[0].to_dict()),
     )  # fmt: skip
+    if not obeys_rules(spec.environments, spec.run):  # version 0.1 let such points pass, and `train` would refuse it
+        return
     several = "" if len(confirmed) == 1 else f"It is the best of {len(confirmed)} there, which flatters it a little.\n"
+    tie = undecided(record)
+    if tie is not None:
+        several = f"Other configurations are as good: {tie.text}.\n"
     fresh = own.loc[own["stage"] == "confirm", "seed"]
     # Fresh seeds leave out those that the search names; then no command can name them.
     in_a_row = fresh.max() - fresh.min() < len(fresh)
@@ -88,3 +103,14 @@ def _write_best(record: StudyRecord, confirmed: Sequence[Mapping[str, Any]]) -> 
         f"{shlex.quote(str(record.folder / 'best.toml'))}{seeds}"
     )
     write_text(record.folder / "best.toml", train_toml(spec, comment))
+
+
+def _set_in(trial: dict[str, Any], spec: StudySpec) -> dict[str, Any]:
+    """The hyperparameters of a trial, without those that have no effect."""
+    values = {key: plain(trial[key]) for key in spec.search}
+    return {key: int(value) if is_whole(key) else value for key, value in values.items() if value is not None}
+
+
+def _tie(tie: Tie | None) -> dict[str, Any] | None:
+    """A tie's fields, whether it is open, and `text`, the same as on the page and in the terminal."""
+    return None if tie is None else asdict(tie) | {"open": tie.is_open, "text": tie.text}

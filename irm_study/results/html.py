@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from irm_study.results.configurations import best_trials, confirmed_table
+from irm_study.results.configurations import best_trials, confirmed_table, confirmed_tie, search_tie
 from irm_study.results.summaries import mode_counts
 
 if TYPE_CHECKING:
@@ -27,8 +27,11 @@ def record_html(record: StudyRecord) -> str:
         f"study {record.spec.name}: {record.finished} of {record.planned} trials, {len(record.runs)} runs",
         f"failure modes of the search: {modes}",
     ]
-    for best in best_trials(record.trials, 1).to_dict("records"):
-        lines.append(f"best of the search: trial {best['trial']}, {record.spec.study.criterion} {best['value']:.3f}")
+    ties = search_tie(record), confirmed_tie(record)
+    for best in best_trials(record.trials, record.runs, record.spec, 1).to_dict("records"):
+        first = "best of the search" if ties[0] is None or not ties[0].is_open else "first of those tied"
+        lines.append(f"{first}: trial {best['trial']}, {record.spec.study.criterion} {best['value']:.3f}")
+    lines += [f"{where}: {tie.text}" for where, tie in zip(("search", "fresh seeds"), ties, strict=True) if tie]
     rows = [_row(confirmed) for confirmed in confirmed_table(record)]
     return html_text(*lines) + (html_table(pd.DataFrame(rows)) if rows else "")
 

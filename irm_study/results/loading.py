@@ -16,7 +16,7 @@ from irm_study.diagnosis import AGGREGATES, criteria_for
 from irm_study.errors import ConfigError
 from irm_study.results.configurations import ListedTrial, listed_in_runs, trials_table
 from irm_study.results.record import StudyRecord
-from irm_study.results.table import stored_runs
+from irm_study.results.table import earlier_digests, stored_runs
 from irm_study.results.untrusted import read_stored_trials, read_text, read_trials_csv, refuse_links
 
 
@@ -81,8 +81,18 @@ def _listed_trials(folder: Path, spec: StudySpec, runs: pd.DataFrame) -> list[Li
     """Trials as the folder's storage lists them. Where the storage is elsewhere: as they were when tables were last
     written, and those that came since as the runs show them."""
     listed = read_stored_trials(folder / "study.db", spec.name)
-    if listed is None:
-        listed = read_trials_csv(folder / "trials.csv")
+    if listed is not None:
+        listed = _under_present_digests(listed, folder, spec)
+    else:
+        listed = _under_present_digests(read_trials_csv(folder / "trials.csv"), folder, spec)
         known = {trial.digest for trial in listed}
         listed += [trial for trial in listed_in_runs(runs, spec) if trial.digest not in known]
     return listed
+
+
+def _under_present_digests(listed: list[ListedTrial], folder: Path, spec: StudySpec) -> list[ListedTrial]:
+    """Trials as earlier versions listed them, each with the digest that its runs have now."""
+    if all(trial.digest.startswith("r") for trial in listed):
+        return listed
+    present = earlier_digests(folder, spec)
+    return [trial._replace(digest=present.get(trial.digest, trial.digest)) for trial in listed]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import filelock
 
 from irm_study.errors import ConfigError
+from irm_study.results.parquet import refuse_undecodable
 
 
 class FolderInUse(ConfigError):
@@ -24,6 +26,7 @@ def locked(folder: Path) -> Iterator[None]:
 
     Raises FolderInUse where another has it, ConfigError where it cannot be written.
     """
+    refuse_undecodable(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(folder / ".lock")
@@ -35,7 +38,7 @@ def locked(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be written: {error.strerror or error}") from None
     try:
-        (folder / ".holder").write_text(this_process())
+        (folder / ".holder").write_text(this_process(), encoding="utf-8", errors="replace")
         yield
     finally:
         (folder / ".holder").unlink(missing_ok=True)
@@ -48,21 +51,35 @@ def this_process() -> str:
 
 
 def holder_of(folder: Path) -> str | None:
-    """Who works on the study in a folder; None when nobody does."""
-    if not (folder / ".lock").exists():
+    """Who works on the study in a folder; None when nobody does. Nothing in the folder is made or changed for it."""
+    if not (folder / ".holder").is_file() or not _is_held(folder / ".lock"):
         return None
+    return _read_holder(folder)
+
+
+def _is_held(lock: Path) -> bool:
+    """Whether another process has the lock; one that was killed left its `.holder`, and has it no more."""
+    if not lock.is_file():
+        return False
+    if sys.platform == "win32":
+        with contextlib.suppress(OSError), filelock.FileLock(lock).acquire(timeout=0):
+            return False
+        return True
+    import fcntl
+
     try:
-        with filelock.FileLock(folder / ".lock").acquire(timeout=0):
-            return None
-    except filelock.Timeout:
-        return _read_holder(folder)
+        with lock.open("rb") as file:  # as filelock's: the lock ends with the file
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
     except OSError:
-        return None
+        return False
+    return False
 
 
 def _read_holder(folder: Path) -> str:
     try:
-        with (folder / ".holder").open(errors="replace") as file:
+        with (folder / ".holder").open(encoding="utf-8", errors="replace") as file:
             return file.read(200)
     except OSError:
         return "unknown"

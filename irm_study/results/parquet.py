@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,10 @@ class Parts:
 def write_table(folder: Path, table: pa.Table, name: str) -> Path:
     """Write a table as one part, whole or not at all; returns its path. Raises OSError where there is no room."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}-{uuid.uuid4().hex}.parquet"
+    return _write(folder / f"{name}-{uuid.uuid4().hex}.parquet", table)
+
+
+def _write(path: Path, table: pa.Table) -> Path:
     partial = path.with_suffix(".partial")
     try:
         # Statistics and dictionaries are for searching in large files; of a few rows they are half of the size.
@@ -92,10 +95,35 @@ def read_table(folder: Path, schema: pa.Schema, move_aside: bool = False) -> pa.
     move_aside: for the folder's driver, who has the rows of a part that cannot be read made again. Raises ConfigError
     for such a part otherwise, and always for a part of another version, above the limits, or that is a link.
     """
+    refuse_undecodable(folder)
     for _ in range(5):
         with contextlib.suppress(FileNotFoundError):  # merged by the driver meanwhile
             return _read(folder, schema, move_aside)
     raise ConfigError(f"{folder}: its parts change faster than they can be read")
+
+
+def rewrite_parts(
+    folder: Path, needed: Callable[[pa.Table], bool], change: Callable[[pa.Table], pa.Table], schema: pa.Schema
+) -> None:
+    """Write those parts anew that need it, each in its own place, whole or not at all; others are not touched.
+
+    needed: is asked of a part's texts alone. Whoever reads meanwhile has a part as it was or as it is.
+    """
+    texts = [field.name for field in schema if pa.types.is_string(field.type)]
+    for path in sorted(folder.glob("part-*.parquet")):
+        with contextlib.suppress(FileNotFoundError):  # merged by the driver meanwhile
+            with _opened(path, schema) as file:
+                if not needed(file.read(columns=texts)):
+                    continue
+                table = change(_decoded(file.read(), schema, path))
+            _write(path, table)
+
+
+def refuse_undecodable(folder: Path) -> None:
+    """Raise ConfigError where a folder's path holds bytes that are no text: neither Parquet nor SQLite could use it."""
+    path = os.path.abspath(folder)
+    if path.encode(errors="replace").decode() != path:
+        raise ConfigError(f"{folder}: its path is not UTF-8 text, which Parquet and SQLite need; rename it")
 
 
 def _read(folder: Path, schema: pa.Schema, move_aside: bool) -> pa.Table:

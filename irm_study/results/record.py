@@ -34,7 +34,7 @@ class StudyRecord:
     @property
     def finished(self) -> int:
         """How many trials are finished: complete or pruned."""
-        return int(self.trials["state"].isin(["complete", "pruned"]).sum())
+        return int(self.trials["state"].isin(["complete", "pruned"]).sum()) if len(self.trials) else 0
 
     @property
     def planned(self) -> int:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from irm_study.config import Range, RunConfig, StudySpec, is_whole
+from irm_study.config import RunConfig, StudySpec, effective, is_whole, obeys_rules
 from irm_study.diagnosis import AGGREGATES, criteria_for
 from irm_study.results.configurations import best_trials
 
@@ -38,7 +38,8 @@ def fresh_seeds(spec: StudySpec, count: int | None = None) -> list[int]:
 
 
 def choices(trials: pd.DataFrame, runs: pd.DataFrame, spec: StudySpec) -> pd.DataFrame:
-    """The complete trial that each of `choosers` would have chosen: criterion, aggregate, trial, digest, value.
+    """The complete trial that each of `choosers` would have chosen: criterion, aggregate, trial, digest, value. Of tied
+    ones the first, as `ranking` orders them.
 
     runs: with the columns digest, seed and score_<criterion>; those on the search's seeds count.
     """
@@ -48,7 +49,10 @@ def choices(trials: pd.DataFrame, runs: pd.DataFrame, spec: StudySpec) -> pd.Dat
     for criterion, aggregate in choosers(spec):
         scores = runs.groupby("digest")[f"score_{criterion}"].agg(lambda each, by=aggregate: AGGREGATES[by](each))
         judged = complete.assign(value=complete["digest"].map(scores))
-        for best in best_trials(judged, 1).to_dict("records"):
+        judging = spec.model_copy(
+            update={"study": spec.study.model_copy(update={"criterion": criterion, "aggregate": aggregate})}
+        )
+        for best in best_trials(judged, runs, judging, 1).to_dict("records"):
             rows.append((criterion, aggregate, best["trial"], best["digest"], best["value"]))
     return pd.DataFrame(rows, columns=["criterion", "aggregate", "trial", "digest", "value"])
 
@@ -61,15 +65,16 @@ def choosers(spec: StudySpec) -> list[tuple[str, str]]:
 
 
 def neighbours(spec: StudySpec, winner: RunConfig) -> Iterator[Neighbour]:
-    """The winner with each searched number multiplied by each of FACTORS, where that is allowed and another value."""
-    for key, entry in spec.search.items():
+    """The winner with each searched number multiplied by each of FACTORS, where that is allowed and changes what is
+    trained: another value of a hyperparameter that has no effect is no neighbour."""
+    for key in spec.search:
         centre = getattr(winner, key)
-        number = isinstance(entry, Range) or all(type(each) in (int, float) for each in entry)
-        for factor in FACTORS if number and centre is not None else ():
+        for factor in FACTORS if _is_number(key) and centre is not None else ():
             value = round(centre * factor) if is_whole(key) else centre * factor
-            changed = winner.model_dump() | {key: value}
-            if value != centre and changed["anneal_epoch"] < changed["epochs"] and _is_valid(key, value):
-                yield Neighbour(key, factor, float(value), winner.model_copy(update={key: value}))
+            changed = winner.model_copy(update={key: value})
+            allowed = _is_valid(key, value) and obeys_rules(spec.environments, changed)
+            if allowed and effective(changed) != effective(winner):
+                yield Neighbour(key, factor, float(value), changed)
 
 
 def draws(spec: StudySpec, winner: RunConfig) -> Iterator[tuple[int, int, RunConfig]]:
@@ -78,6 +83,10 @@ def draws(spec: StudySpec, winner: RunConfig) -> Iterator[tuple[int, int, RunCon
     for initial in seeds:
         for seed in seeds:
             yield seed, initial, winner.model_copy(update={"initial_seed": initial})
+
+
+def _is_number(key: str) -> bool:
+    return is_whole(key) or RunConfig.model_fields[key].annotation is float
 
 
 def _is_valid(key: str, value: float) -> bool:

@@ -1,26 +1,39 @@
 """The table of runs in a folder: rows written, read back, and judged.
 
 Measurements are the truth and are stored: Parquet parts, one for each finished batch, curves included. What is derived
-from them is computed each time the table is read, so that runs can be judged anew without training. The columns are
-declared in `columns`; how a part lies on the disk is `parquet`'s.
+from them is computed each time the table is read, so that runs can be judged anew without training; so is a run's
+digest, which follows from its configuration. The columns are declared in `columns`; how a part lies on the disk is
+`parquet`'s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from irm_study.config import EnvironmentSpec, RunConfig, StudySpec
+from irm_study.config import EnvironmentSpec, RunConfig, StudySpec, TrainSpec, earlier_run_digest, run_digest
 from irm_study.diagnosis import Curves, curve_columns, curves_from_row
 from irm_study.errors import ConfigError
-from irm_study.results.columns import EXAMPLES, KEYS, STAGES, STUDY, derived_columns, schema_of, stored_columns
+from irm_study.results.columns import (
+    DIGEST,
+    EXAMPLES,
+    KEYS,
+    STAGES,
+    STUDY,
+    TEXT,
+    derived_columns,
+    hyperparameters,
+    schema_of,
+    stored_columns,
+)
 from irm_study.results.judging import judged
-from irm_study.results.parquet import Parts, read_table
+from irm_study.results.parquet import Parts, read_table, rewrite_parts
 
 # Stored
 
@@ -60,7 +73,7 @@ def write_part(folder: Path, rows: Sequence[Mapping[str, Any]], environments: En
     return runs_table(folder, environments).add(rows)
 
 
-def read_parts(folder: Path, environments: EnvironmentSpec, move_aside: bool = False) -> pd.DataFrame:
+def read_parts(folder: Path, digits: str, environments: EnvironmentSpec, move_aside: bool = False) -> pd.DataFrame:
     """The stored table, a row for each (digest, seed), in the order of stage, trial and seed.
 
     move_aside: for the folder's driver, who trains again what a damaged part held. Raises ConfigError for parts that
@@ -68,7 +81,46 @@ def read_parts(folder: Path, environments: EnvironmentSpec, move_aside: bool = F
     """
     table = read_table(folder / "runs", schema_of(stored_columns(environments)), move_aside)
     _check_rows(table, folder / "runs")
-    return _in_order(table)
+    return _in_order(_with_digests(table, digits, environments))
+
+
+def earlier_digests(folder: Path, spec: StudySpec) -> dict[str, str]:
+    """The digests of a folder's configurations, by those that version 0.1 gave them."""
+    table = read_table(folder / "runs", schema_of([*KEYS, *hyperparameters()]))
+    return {
+        earlier_run_digest(spec.digits, spec.environments, run): run_digest(spec.digits, spec.environments, run)
+        for _, run in _configurations(table)
+    }
+
+
+def renew_digests(folder: Path, spec: StudySpec | TrainSpec) -> None:
+    """Write parts of earlier versions anew, under the digests that the folder's tables have."""
+    rewrite_parts(
+        folder / "runs",
+        needed=lambda part: not pc.all(pc.starts_with(part[DIGEST].cast(TEXT), "r"), min_count=0).as_py(),
+        change=lambda part: _with_digests(part, spec.digits, spec.environments),
+        schema=schema_of(stored_columns(spec.environments)),
+    )
+
+
+def _with_digests(table: pa.Table, digits: str, environments: EnvironmentSpec) -> pa.Table:
+    """The same rows, each with the digest of its configuration, whatever was written there."""
+    digests = np.empty(len(table), dtype=object)
+    for rows, run in _configurations(table):
+        digests[rows] = run_digest(digits, environments, run)
+    place = table.schema.get_field_index(DIGEST)
+    return table.set_column(place, table.schema.field(place), pa.array(digests, TEXT))
+
+
+def _configurations(table: pa.Table) -> Iterator[tuple[np.ndarray, RunConfig]]:
+    """Each configuration of a stored table, with the places of its rows."""
+    names = [column.name for column in hyperparameters()]
+    runs = table.select(names).to_pandas(integer_object_nulls=True)
+    groups = runs.groupby(names, dropna=False, sort=False).ngroup().to_numpy()
+    for rows in np.split(np.argsort(groups, kind="stable"), np.flatnonzero(np.diff(np.sort(groups))) + 1):
+        if not len(rows):
+            return
+        yield rows, config_of(runs.iloc[rows[:1]].to_dict("records")[0])
 
 
 def rows_as_read(rows: Sequence[Mapping[str, Any]], environments: EnvironmentSpec) -> pd.DataFrame:
@@ -83,13 +135,12 @@ def _in_order(table: pa.Table) -> pd.DataFrame:
     return runs.drop_duplicates(["digest", "seed"]).reset_index(drop=True)
 
 
-def restage(folder: Path, stage: str, trials: Mapping[tuple[str, int], int], environments: EnvironmentSpec) -> None:
+def restage(folder: Path, stage: str, trials: Mapping[tuple[str, int], int], spec: StudySpec | TrainSpec) -> None:
     """Give stored runs to a stage that comes before their own. trials: by (digest, seed), the trial they belong to."""
-    stored = read_parts(folder, environments)
+    stored = read_parts(folder, spec.digits, spec.environments)
     rows = [row for row in stored.to_dict("records") if (row["digest"], row["seed"]) in trials]
-    write_part(
-        folder, [row | {"stage": stage, "trial": trials[row["digest"], row["seed"]]} for row in rows], environments
-    )
+    restaged = [row | {"stage": stage, "trial": trials[row["digest"], row["seed"]]} for row in rows]
+    write_part(folder, restaged, spec.environments)
 
 
 def _check_rows(table: pa.Table, folder: Path) -> None:
@@ -129,5 +180,5 @@ def judged_runs(stored: pd.DataFrame, name: str, environments: EnvironmentSpec, 
 
 def stored_runs(folder: Path, spec: StudySpec, move_aside: bool = False) -> pd.DataFrame:
     """`StudyRecord.runs` of a folder. Raises ConfigError as `read_parts`."""
-    stored = read_parts(folder, spec.environments, move_aside)
+    stored = read_parts(folder, spec.digits, spec.environments, move_aside)
     return judged_runs(stored, spec.name, spec.environments, spec.study.criterion)

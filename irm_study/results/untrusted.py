@@ -52,7 +52,7 @@ def read_text(path: Path) -> str:
         data = file.read(MAX_TEXT_BYTES + 1)
     if len(data) > MAX_TEXT_BYTES:
         raise ConfigError(f"{path}: larger than {MAX_TEXT_BYTES // 2**20} MiB; not read")
-    return data.decode()
+    return data.decode("utf-8-sig")  # a spreadsheet writes a byte-order mark
 
 
 def read_stored_trials(path: Path, study: str) -> list[ListedTrial] | None:
@@ -61,7 +61,8 @@ def read_stored_trials(path: Path, study: str) -> list[ListedTrial] | None:
     if not path.is_file():
         return None
     try:
-        with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)) as database:
+        address = f"{path.resolve().as_uri()}?mode=ro{'&immutable=1' * _is_at_rest(path)}"
+        with contextlib.closing(sqlite3.connect(address, uri=True, timeout=5)) as database:
             database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_CELL_BYTES)
             database.execute("PRAGMA trusted_schema = OFF")
             until = time.monotonic() + MAX_SECONDS
@@ -78,8 +79,17 @@ def read_stored_trials(path: Path, study: str) -> list[ListedTrial] | None:
                 (study, MAX_TRIALS),
             )
             return [_trial(*row) for row in rows]
-    except (sqlite3.Error, ValueError, TypeError, OverflowError):
+    except (OSError, sqlite3.Error, ValueError, TypeError, OverflowError):
         return None
+
+
+def _is_at_rest(path: Path) -> bool:
+    """Whether all of a storage is in its one file, as its last driver left it. It can be read as it is then; otherwise
+    SQLite puts files beside it, even to read."""
+    log = path.with_name(f"{path.name}-wal")
+    with path.open("rb") as file:
+        writes_ahead = file.read(20)[18:] == b"\x02\x02"
+    return writes_ahead and not (log.is_file() and log.stat().st_size)
 
 
 def read_trials_csv(path: Path) -> list[ListedTrial]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 import optuna
+from optuna.trial import create_trial
 
 from irm_study.results import ListedTrial
 from irm_study.search.search import Search
@@ -30,7 +31,17 @@ def hyperparameter_importance(search: Search) -> dict[str, float]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            shares = optuna.importance.get_param_importances(search.known.study)
+            shares = optuna.importance.get_param_importances(_conditional(search))
         except (ValueError, RuntimeError):
             return {}
     return {key: float(share) for key, share in shares.items()}
+
+
+def _conditional(search: Search) -> optuna.Study:
+    """The finished trials, each with those hyperparameters that act beside its other values."""
+    study = optuna.create_study(direction="maximize")
+    for trial in search.known.finished():
+        acting, _ = search.known.split(trial.params)
+        space = {key: trial.distributions[key] for key in acting}
+        study.add_trial(create_trial(value=trial.value, params=acting, distributions=space))
+    return study

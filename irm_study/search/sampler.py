@@ -1,9 +1,8 @@
-"""What is tried next: the samplers, the search space as Optuna has it, and the points of a grid."""
+"""What is tried next: the samplers, and the search space as Optuna has it."""
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +11,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
 
-from irm_study.config import FROM_ANNEAL, Range, StudySpec, is_whole
+from irm_study.config import Range, StudySpec, is_whole
 
 
 def sampler_for(spec: StudySpec, space: Mapping[str, BaseDistribution], number: int) -> BaseSampler:
@@ -42,13 +41,5 @@ def _distribution(key: str, entry: Range | tuple[Any, ...]) -> BaseDistribution:
     if not isinstance(entry, Range):
         return CategoricalDistribution(entry)
     if is_whole(key):
-        return IntDistribution(int(entry.low), int(entry.high), log=entry.log)
-    return FloatDistribution(entry.low, entry.high, log=entry.log)
-
-
-def grid_points(spec: StudySpec) -> list[dict[str, Any]]:
-    """Every combination of a grid's values. Those that differ only in what matters from the anneal epoch on follow each
-    other: trained together, they share their first epochs."""
-    keys = sorted(spec.search, key=FROM_ANNEAL.__contains__)
-    values = [entry for key in keys if not isinstance(entry := spec.search[key], Range)]
-    return [dict(zip(keys, point, strict=True)) for point in itertools.product(*values)]
+        return IntDistribution(int(entry.low), int(entry.last), log=entry.log, step=int(entry.step or 1))
+    return FloatDistribution(entry.low, entry.last, log=entry.log, step=entry.step)

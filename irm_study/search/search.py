@@ -15,12 +15,11 @@ from typing import Any, NamedTuple
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from irm_study.config import RunConfig, StudySpec, run_digest
+from irm_study.config import RunConfig, StudySpec, is_whole
 from irm_study.files import plain
 from irm_study.search.racing import loses
-from irm_study.search.sampler import grid_points
 from irm_study.search.storage import StudyStorage, open_storage
-from irm_study.search.trials import STATES, KnownTrials
+from irm_study.search.trials import SILENT, STATES, KnownTrials
 
 
 class AskedTrial(NamedTuple):
@@ -57,19 +56,21 @@ class Search:
     """A study in Optuna's storage, asked and told by its one driver.
 
     interrupted: trials that an earlier driver asked for and did not tell; they are asked for again, first.
-    points: of a grid, one for each trial; None for other samplers.
+    points: of a grid, those that no trial has; None for other samplers.
     """
 
     def __init__(self, spec: StudySpec, storage: StudyStorage):
         self.spec, self.storage = spec, storage
         self.known = KnownTrials(spec)
-        self.points = grid_points(spec) if spec.study.sampler == "grid" else None
+        self.points: dict[str, dict[str, Any]] | None = None
+        if spec.study.sampler == "grid":
+            self.points = {self.known.configuration(point)[1]: point for point in spec.grid()}
         self.interrupted: list[AskedTrial] = []
         self.numbers: set[int] = set()
         self.first_free = 0
         stored = storage.database.get_all_trials(storage.study_id, deepcopy=False, states=tuple(STATES))
         for trial in sorted(stored, key=lambda trial: trial.user_attrs.get("trial", trial.number)):
-            if trial.params.keys() == spec.search.keys() and "digest" in trial.user_attrs:
+            if self.known.belongs(trial):
                 self._take_in(trial)
 
     @property
@@ -91,6 +92,12 @@ class Search:
         return len(self.known.values)
 
     @property
+    def budget(self) -> int:
+        """How many trials it ends with: a grid with its last point, which an earlier version gave several trials."""
+        trials = self.spec.study.trials
+        return trials if self.points is None else min(trials, len(self.numbers) + len(self.points))
+
+    @property
     def best_value(self) -> float | None:
         """The highest value of a complete trial; None before the first."""
         best = self.known.best
@@ -108,18 +115,14 @@ class Search:
         if self.interrupted:
             return self.interrupted.pop(0)
         number = next(number for number in itertools.count(self.first_free) if number not in self.numbers)
-        trial = self.known.sample(number, None if self.points is None else self.points[number])
-        config = self.spec.configure(trial.params)
-        digest = run_digest(self.spec.digits, self.spec.environments, config)
-        attributes = {"trial": number, "digest": digest}
-        for name, attribute in attributes.items():
-            trial.set_user_attr(name, attribute)
-        stored = create_trial(
-            state=TrialState.RUNNING, params=trial.params, distributions=trial.distributions, user_attrs=attributes
-        )
+        trial = self.known.sample(number, None if self.points is None else next(iter(self.points.values())))
+        config, digest = self.known.configuration(trial.params)
+        trial.set_user_attr("trial", number)
+        trial.set_user_attr("digest", digest)
+        stored = self._for_storage(number, trial.params, state=TrialState.RUNNING)
         with self.storage.answers():
             storage_id = self.storage.database.create_new_trial(self.storage.study_id, stored)
-        self.numbers.add(number)
+        self._count(number, digest)
         self.first_free = number + 1
         return AskedTrial(number, config, digest, storage_id, trial.number)
 
@@ -150,9 +153,8 @@ class Search:
     def finished_trials(self) -> Iterator[FinishedTrial]:
         """Every finished trial, in the order in which they were asked."""
         for trial in self.known.finished():
-            number, digest = trial.user_attrs["trial"], trial.user_attrs["digest"]
             seeds = len(self.known.scores[trial.number]) if self.races else None
-            yield FinishedTrial(number, self.spec.configure(trial.params), digest, seeds)
+            yield FinishedTrial(trial.user_attrs["trial"], *self.known.configuration(trial.params), seeds)
 
     def restore(self, trials: pd.DataFrame, scores: Mapping[str, Sequence[float]]) -> None:
         """Write trials into a storage that has none. trials: as `trials_from_runs` makes them of the table of runs.
@@ -162,14 +164,14 @@ class Search:
         """
         states = {name: state for state, name in STATES.items()}
         for row in trials.to_dict("records"):
-            finished = row["state"] != "running"
-            trial = create_trial(
+            number, values = int(row["trial"]), {key: plain(row[key]) for key in self.spec.search}
+            acting = {key: int(value) if is_whole(key) else value for key, value in values.items() if value is not None}
+            trial = self._for_storage(
+                number,
+                self.known.completed(number, acting),
                 state=states[row["state"]],
-                value=row["value"] if finished else None,
-                params={key: plain(row[key]) for key in self.spec.search},
-                distributions=self.known.space,
+                value=row["value"] if row["state"] != "running" else None,
                 intermediate_values=dict(enumerate(scores[row["digest"]])) if self.races else None,
-                user_attrs={"trial": int(row["trial"]), "digest": row["digest"]},
             )
             with self.storage.answers():
                 storage_id = self.storage.database.create_new_trial(self.storage.study_id, trial)
@@ -179,13 +181,30 @@ class Search:
         """Let other drivers have the study."""
         self.storage.close()
 
+    def _for_storage(self, number: int, params: dict[str, Any], **rest: Any) -> FrozenTrial:
+        """A trial as the storage is to have it. params: of all hyperparameters."""
+        acting, silent = self.known.split(params)
+        return create_trial(
+            params=acting,
+            distributions={key: self.known.space[key] for key in acting},
+            user_attrs={"trial": number, "digest": self.known.configuration(params)[1]},
+            system_attrs={SILENT: silent} if silent else None,
+            **rest,
+        )
+
     def _take_in(self, trial: FrozenTrial) -> None:
         """A trial of the storage joins the known ones."""
-        number, digest = trial.user_attrs["trial"], trial.user_attrs["digest"]
-        self.numbers.add(number)
         place = self.known.add(trial)
+        known = self.known.all()[place]
+        number, (config, digest) = known.user_attrs["trial"], self.known.configuration(known.params)
+        self._count(number, digest)
         if trial.state is TrialState.RUNNING:
             database, study_id = self.storage.database, self.storage.study_id
             storage_id = database.get_trial_id_from_study_id_trial_number(study_id, trial.number)
-            config = self.spec.configure(trial.params)
             self.interrupted.append(AskedTrial(number, config, digest, storage_id, place))
+
+    def _count(self, number: int, digest: str) -> None:
+        """A number is taken, and so is a point of a grid."""
+        self.numbers.add(number)
+        if self.points is not None:
+            self.points.pop(digest, None)

@@ -21,7 +21,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from irm_study.config import StudySpec, study_digest
+from irm_study.config import StudySpec, is_digest_of, study_digest
 from irm_study.errors import ConfigError, without_password
 from irm_study.results import this_process
 
@@ -139,6 +139,8 @@ def _claim(database: RDBStorage, study_id: int, spec: StudySpec, where: str) -> 
         # As Study.set_metric_names does, which warns of being experimental.
         named = f"{spec.study.criterion}, {spec.study.aggregate}"
         database.set_study_system_attr(study_id, "study:metric_names", [named])
+    elif stored != digest and is_digest_of(stored, spec):
+        database.set_study_user_attr(study_id, "digest", digest)
     elif stored != digest:
         raise ConfigError(
             f"{where.removeprefix('--storage ')}: holds a study {spec.name!r} made by another study file "

@@ -29,7 +29,7 @@ def confirm(driver: Driver, spec: StudySpec, trials: pd.DataFrame) -> None:
     trials: as `StudyRecord.trials`.
     """
     judged, wanted = driver.judged_so_far(), spec.confirm
-    best = best_trials(trials, wanted.top)
+    best = best_trials(trials, judged, spec, wanted.top)
     others = None
     if wanted.criteria:
         chosen = choices(trials, judged, spec).drop_duplicates("digest")

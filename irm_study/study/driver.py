@@ -66,7 +66,7 @@ class Driver:
         self.table: RunTable = RowsInMemory()
         if folder is not None:
             self.table = parts = runs_table(folder, spec.environments)
-            stored = read_parts(folder, spec.environments, move_aside=True)
+            stored = read_parts(folder, spec.digits, spec.environments, move_aside=True)
             for row in self._judged(stored).to_dict("records"):
                 self._score(row)
             parts.adopt()
@@ -118,7 +118,7 @@ class Driver:
         if isinstance(self.table, RowsInMemory):
             return self._judged(rows_as_read(self.table.rows, self.spec.environments))
         assert self.folder is not None
-        return self._judged(read_parts(self.folder, self.spec.environments))
+        return self._judged(read_parts(self.folder, self.spec.digits, self.spec.environments))
 
     def _judged(self, stored: pd.DataFrame) -> pd.DataFrame:
         return judged_runs(stored, self.spec.name, self.spec.environments, self.criterion)
@@ -162,7 +162,7 @@ class Driver:
             run for run in requested if run.key in self.scored and rank(self.scored[run.key]["stage"]) > rank(stage)
         ]
         if taken and self.folder is not None:
-            restage(self.folder, stage, {run.key: run.trial for run in taken}, self.spec.environments)
+            restage(self.folder, stage, {run.key: run.trial for run in taken}, self.spec)
             for run in taken:
                 self.scored[run.key] |= {"stage": stage, "trial": run.trial}
 

@@ -6,7 +6,8 @@ Each holds the folder's lock, has the driver do the work, and brings the derived
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +18,7 @@ from irm_study.execution import Workers
 from irm_study.results import (
     StudyRecord,
     locked,
+    renew_digests,
     stored_summary,
     trials_table,
     write_runs_csv,
@@ -31,16 +33,26 @@ from irm_study.study.settings import Settings, Watcher
 
 
 def run_study(
-    spec: StudySpec, folder: Path, settings: Settings, watcher: Watcher, workers: Workers | None = None
+    spec: StudySpec,
+    folder: Path,
+    settings: Settings,
+    watcher: Watcher,
+    workers: Workers | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> tuple[StudyRecord, int]:
     """Run a study to its end, or what is left of it; returns its record and how many runs were trained.
 
-    workers: others than the settings name. Raises ConfigError when the folder holds another study, or another driver
-    has it.
+        workers: others than the settings name. clock: in seconds, for the settings' timeout. Raises ConfigError when
+    the folder holds another study, or another driver has it.
     """
+    until = None if settings.timeout_seconds is None else clock() + settings.timeout_seconds
+
+    def may_ask() -> bool:
+        return until is None or clock() < until
+
     with locked(folder):
         claim_for_study(folder, spec)
-        return _work(spec, folder, settings, watcher, workers or _workers(settings), search=True)
+        return _work(spec, folder, settings, watcher, workers or _workers(settings), may_ask)
 
 
 def confirm_study(spec: StudySpec, folder: Path, settings: Settings, watcher: Watcher) -> tuple[StudyRecord, int]:
@@ -50,7 +62,7 @@ def confirm_study(spec: StudySpec, folder: Path, settings: Settings, watcher: Wa
             raise ConfigError(
                 f"{folder}: its trials are not here (no study.db); name the storage that 'run' was given with --storage"
             )
-        return _work(spec, folder, settings, watcher, _workers(settings), search=False)
+        return _work(spec, folder, settings, watcher, _workers(settings), None)
 
 
 def train_runs(
@@ -67,19 +79,25 @@ def train_runs(
             driver.train("train", [RequestedRun(0, spec.run, digest, seed) for seed in seeds])
         runs = driver.runs()
         if folder:
+            renew_digests(folder, spec)
             write_runs_csv(folder, runs)
         return runs, driver.trained
 
 
 def _work(
-    spec: StudySpec, folder: Path, settings: Settings, watcher: Watcher, workers: Workers, search: bool
+    spec: StudySpec,
+    folder: Path,
+    settings: Settings,
+    watcher: Watcher,
+    workers: Workers,
+    may_ask: Callable[[], bool] | None,
 ) -> tuple[StudyRecord, int]:
-    """Search, where that is asked for, and confirm."""
+    """Search, and confirm. may_ask: whether there is time for a new trial; None: no search is asked for."""
     driver = Driver(spec, folder, settings, watcher, workers)
     with contextlib.closing(SearchStage(driver, spec, folder)) as stage:
         with workers:
-            if search:
-                stage.run()
+            if may_ask is not None:
+                stage.run(may_ask)
             stage.train_lost()
             confirm(driver, spec, trials_table(listed_trials(stage.search), driver.judged_so_far(), spec))
         return _record(driver, spec, folder, stage.search), driver.trained

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +40,12 @@ class SearchStage:
         if not self.search.numbers and driver.scored:  # a new storage, or one that was moved aside
             self._restore()
 
-    def run(self) -> None:
-        """Ask, train and tell until the budget is spent; a database server that went away is waited for."""
+    def run(self, may_ask: Callable[[], bool]) -> None:
+        """Ask, train and tell until the budget is spent, or no trial may be asked for any more and those that were are
+        told; a database server that went away is waited for."""
         while True:
             try:
-                self._search()
+                self._search(may_ask)
                 return
             except StorageLost as error:
                 self._reopen(error)
@@ -68,13 +69,13 @@ class SearchStage:
 
     # The loop
 
-    def _search(self) -> None:
+    def _search(self, may_ask: Callable[[], bool]) -> None:
         """Trials are told in the order in which they were asked for, and a new one is asked for only when all but
         the last `window` are told: what the sampler knows then depends on no worker's speed. Where there are
         several workers, the window holds twice the trials that they can train at once, so that none waits
         for the slowest run of a trial, nor for the driver.
         """
-        jobs, search, budget = self.driver.settings.jobs, self.search, self.spec.budget
+        jobs, search, budget = self.driver.settings.jobs, self.search, self.search.budget
         group = GRID_GROUP if search.points is not None else 1
         first = self.spec.study.seed_list[: self.spec.study.looks[0]]
         window = max(group, -(-jobs // len(first))) * (AHEAD if jobs > 1 else 1)
@@ -82,11 +83,13 @@ class SearchStage:
         self.train_lost()
         waiting: list[AskedTrial] = []
         while search.finished < budget:
-            while len(waiting) <= window - group and search.finished + len(waiting) < budget:
+            while len(waiting) <= window - group and search.finished + len(waiting) < budget and may_ask():
                 count = min(group, budget - search.finished - len(waiting))
                 asked = [search.ask() for _ in range(count)]
                 self._submit_trials(asked, first)
                 waiting += asked
+            if not waiting:
+                return  # the time is over
             self._race(waiting[0])
             waiting.pop(0)
 
@@ -95,7 +98,7 @@ class SearchStage:
         seeds, scored, search = self.spec.study.seed_list, self.driver.scored, self.search
         before = [row for row in scored.values() if row["stage"] == "search"]
         spared = sum((digest, seed) not in scored for digest in search.pruned_digests for seed in seeds)
-        trials = max(self.spec.budget, search.finished)
+        trials = max(search.budget, search.finished)
         runs, later = trials * len(seeds) - spared, runs_after("search", self.spec)
         jobs = self.driver.settings.jobs
         self.driver.watcher.begin("search", trials, runs, before, later, search.best_value, jobs)

@@ -20,7 +20,8 @@ class Settings:
     """jobs: workers that train at once. device: as torch names it. data_root: folder with MNIST/raw, as torchvision
     lays it out. storage: an Optuna storage's URL; None: study.db in the study's folder. scheduler: the address of a
     Dask cluster's scheduler; None: this machine. share_prefix: train once the epochs that runs have in common.
-    command: what was called, as the page repeats it."""
+    command: what was called, as the page repeats it. timeout_seconds: after which no new trial
+    begins; what was begun is finished, and the best so far is confirmed."""
 
     jobs: int = 1
     device: str = "cpu"
@@ -29,6 +30,7 @@ class Settings:
     scheduler: str | None = None
     share_prefix: bool = True
     command: str = ""
+    timeout_seconds: float | None = None
 
 
 class Watcher(Protocol):
@@ -62,6 +64,7 @@ def usable_settings(
     scheduler: str | None = None,
     share_prefix: bool = True,
     command: str = "",
+    timeout_seconds: float | None = None,
 ) -> Settings:
     """The settings, after device, digits and environments were tried once where they will be used: mistakes show
     before any work. jobs: None for as many as this machine, or the cluster, trains at once.
@@ -80,4 +83,5 @@ def usable_settings(
         raise
     except ValueError as error:  # environments that the digits are too few for
         raise ConfigError(str(error) if file is None else f"{file}: {error}") from None
-    return Settings(jobs or slots or default_jobs(device), device, root, storage, scheduler, share_prefix, command)
+    jobs = jobs or slots or default_jobs(device)
+    return Settings(jobs, device, root, storage, scheduler, share_prefix, command, timeout_seconds)
