@@ -5,14 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def write_text(path: Path, text: str) -> None:
     """As `write_bytes`, in UTF-8; what is no text (a byte of an argument that was none) is escaped."""
     write_bytes(path, text.encode(errors="backslashreplace"))
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """A table without its index, as `write_text`; numbers are written as numpy prints them by itself."""
+    with np.printoptions(legacy=False):
+        write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
 
 def write_bytes(path: Path, data: bytes) -> None:

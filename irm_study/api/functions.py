@@ -64,6 +64,7 @@ def run_study(
     called = arguments.call_text("run_study", study, {"out": out, "trials": trials, "seeds": asked} | where)
     folder = arguments.out_folder(out) or _study().results_folder(spec.name)
     settings = _settings(spec, file, where, called)
+    _report().check_drawing()
     with _display(progress) as display:
         record, trained = _study().run_study(spec, folder, settings, display)
     return _with_page(record, trained)
@@ -98,6 +99,7 @@ def confirm_study(
     settings = _settings(
         spec, folder / "study.toml", where, arguments.call_text("confirm_study", folder, given | where)
     )
+    _report().check_drawing()
     with _display(progress) as display:
         record, trained = _study().confirm_study(spec, folder, settings, display)
     return _with_page(record, trained)
@@ -178,6 +180,11 @@ def _study() -> ModuleType:
         return import_module("irm_study.study")
 
 
+def _report() -> ModuleType:
+    """`irm_study.report`, which imports what draws."""
+    return import_module("irm_study.report")
+
+
 def _display(progress: bool) -> Display:
     from irm_study.progress import Display
 
@@ -185,10 +192,8 @@ def _display(progress: bool) -> Display:
 
 
 def _with_page(record: StudyRecord, trained: int) -> StudyRecord:
-    from irm_study.report import page_is_current, write_report
-
-    if trained or not page_is_current(record.folder):
-        write_report(record)
+    if trained or not _report().page_is_current(record.folder):
+        _report().write_report(record)
     return record
 
 

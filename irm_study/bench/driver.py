@@ -24,7 +24,7 @@ from irm_study.config import RunConfig, StudySpec
 from irm_study.diagnosis import Curves
 from irm_study.execution import Batch, Workers, processor, train_batch
 from irm_study.files import write_text
-from irm_study.report import INK, WIDE, styled, write_figure, write_report
+from irm_study.report import INK, WIDE, StyledFigure, styled, write_figure, write_report
 from irm_study.results import load_study
 from irm_study.study import Settings, run_study
 
@@ -133,7 +133,7 @@ def driver_cost(marks: Sequence[Mapping[str, float]]) -> Figure:
     """Memory and the driver's own time a trial, over the trials that have finished. marks: as `driver_load` returns
     them."""
     table = pd.DataFrame(marks)
-    figure = Figure((WIDE, 2.1), layout="constrained")
+    figure = StyledFigure((WIDE, 2.1), layout="constrained")
     memory, own = figure.subplots(1, 2)
     memory.plot(table["trials"], table["memory_mib"], color=INK, marker="o", markersize=3)
     memory.set(xlabel="trials stored", ylabel="memory (MiB)")

@@ -7,6 +7,7 @@ with the command that goes on.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 from typing import NoReturn
@@ -25,6 +26,7 @@ INTERRUPTED = 128 + signal.SIGINT
 def main() -> NoReturn:
     """Run the command that sys.argv names, and exit."""
     carry_any_text()
+    os.environ["MPLBACKEND"] = "agg"  # a notebook, or a shell's settings, may name one that is not here
     came, end = interrupt_on_signals()
     try:
         # Typer returns the status of what it ended itself, interrupts included.

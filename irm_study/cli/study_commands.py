@@ -57,6 +57,7 @@ def run(
     """Run a study, or go on with it: search, confirm the best on fresh seeds, write the page."""
     from irm_study.config import named_file, read_setting, read_study, refuse_repetition
     from irm_study.progress import Display
+    from irm_study.report import check_drawing
     from irm_study.study import results_folder, run_study, usable_settings
 
     given = {"study.trials": trials, "study.seeds": seeds}
@@ -69,6 +70,7 @@ def run(
         spec, path, jobs=jobs, device=device, data_root=data_root, storage=storage, scheduler=scheduler,
         share_prefix=share_prefix, command=shown_command(sys.argv[1:]), timeout_seconds=timeout,
     )  # fmt: skip
+    check_drawing()
     with Display(quiet) as display:
         record, trained = run_study(spec, out or results_folder(spec.name), settings, display)
     notes = [] if trained else ["nothing was left to train"]
@@ -168,6 +170,7 @@ def confirm(
 ) -> None:
     """Train the best configurations on fresh seeds; an earlier confirmation is extended."""
     from irm_study.progress import Display
+    from irm_study.report import check_drawing
     from irm_study.results import confirmed_table, stored_spec
     from irm_study.study import confirm_study, usable_settings
 
@@ -179,6 +182,7 @@ def confirm(
         spec, folder / "study.toml", jobs=jobs, device=device, data_root=data_root, storage=storage,
         scheduler=scheduler, command=shown_command(sys.argv[1:]),
     )  # fmt: skip
+    check_drawing()
     with Display(quiet) as display:
         record, trained = confirm_study(spec, folder, settings, display)
     notes = []

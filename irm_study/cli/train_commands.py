@@ -78,7 +78,7 @@ def calibrate(
     """Train runs made to fail in every way, and count how many get the failure mode that they were made for."""
     from irm_study.config import named_file, read_calibration
     from irm_study.progress import Display
-    from irm_study.report import agreement, write_confusion
+    from irm_study.report import agreement, check_drawing, write_confusion
     from irm_study.study import calibrate as train_ways
     from irm_study.study import results_folder, usable_settings
 
@@ -87,6 +87,7 @@ def calibrate(
     folder = out or results_folder(name)
     for _, spec in ways.values():  # every one is checked before the first is trained
         settings = usable_settings(spec, path, jobs=jobs, device=device, data_root=data_root)
+    check_drawing()
     runs = train_ways(ways, range(seeds), folder, settings, lambda way: Display(quiet, way))
     table = write_confusion(folder, runs)
     summary = agreement(runs)

@@ -21,6 +21,7 @@ from irm_study.report import (
     MODE_NAMES,
     WIDE,
     Exhibit,
+    StyledFigure,
     accuracy_curves,
     crowd,
     curve_handles,
@@ -73,7 +74,7 @@ def _modes_sentence(modes: pd.DataFrame) -> str:
 def draw_modes(modes: pd.DataFrame) -> Figure:
     """How each side's runs ended, as one bar. modes: as `modes`."""
     names = list(dict.fromkeys(modes["name"]))
-    figure = Figure((WIDE, 0.75 + 0.34 * len(names)), layout="constrained")
+    figure = StyledFigure((WIDE, 0.75 + 0.34 * len(names)), layout="constrained")
     ax = figure.subplots()
     mode_bars(ax, [modes[modes["name"] == name] for name in names])
     rows_axis(ax, [printable(name, LONGEST) for name in names])
@@ -212,7 +213,7 @@ def draw_searches(searches: pd.DataFrame) -> Figure:
     if searches.empty:
         return nothing("no two studies with one criterion")
     names = list(dict.fromkeys(searches["name"]))
-    figure = Figure((WIDE, 0.85 + 0.5 * len(names)), layout="constrained")
+    figure = StyledFigure((WIDE, 0.85 + 0.5 * len(names)), layout="constrained")
     ax = figure.subplots()
     size, alpha = crowd(len(searches))
     for place, name in enumerate(names):

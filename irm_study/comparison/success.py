@@ -23,6 +23,7 @@ from irm_study.report import (
     PAPER,
     WIDE,
     Exhibit,
+    StyledFigure,
     interval,
     p_text,
     percent,
@@ -54,7 +55,7 @@ def draw_rates(outcomes: pd.DataFrame) -> Figure:
 
     outcomes: as `measures.outcomes`. Rates on the seeds of the search are hollow.
     """
-    figure = Figure((NARROW, 0.75 + 0.36 * len(outcomes)), layout="constrained")
+    figure = StyledFigure((NARROW, 0.75 + 0.36 * len(outcomes)), layout="constrained")
     ax = figure.subplots()
     for place, row in enumerate(outcomes.itertuples()):
         ax.hlines(place, row.low, row.high, color=INK, linewidth=1.4)
@@ -148,7 +149,7 @@ def draw_differences(pairs: pd.DataFrame) -> Figure:
     pairs: as `measures.pairs`.
     """
     rows = list(dict.fromkeys(zip(pairs["first"], pairs["second"], strict=True)))
-    figure = Figure((WIDE, 0.85 + 0.4 * len(rows)), layout="constrained")
+    figure = StyledFigure((WIDE, 0.85 + 0.4 * len(rows)), layout="constrained")
     panels = figure.subplots(1, len(MEASURES), sharex=True, sharey=True)
     reach = max(0.02, float(np.nanmax(np.abs(pairs[["low", "high", "difference"]].to_numpy(dtype=float)))))
     for ax, (measure, title) in zip(panels, MEASURES.items(), strict=True):

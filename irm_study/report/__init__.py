@@ -1,5 +1,8 @@
 """The page of a study and its exhibits, made from the study's record; what other pages and figures are made with."""
 
+import irm_study.report.matplotlib_here  # noqa: F401  # before whatever imports matplotlib
+
+# isort: split
 from irm_study.report.accuracy import LINES, accuracy_curves, evenly, quantile_band
 from irm_study.report.calibration import CONFUSION, agreement, write_confusion
 from irm_study.report.current import page_is_current
@@ -35,6 +38,8 @@ from irm_study.report.style import (
     NARROW,
     PAPER,
     WIDE,
+    StyledFigure,
+    check_drawing,
     styled,
     write_figure,
 )
@@ -58,8 +63,10 @@ __all__ = [
     "WIDE",
     "Description",
     "Exhibit",
+    "StyledFigure",
     "accuracy_curves",
     "agreement",
+    "check_drawing",
     "chosen_by",
     "crowd",
     "curve_handles",

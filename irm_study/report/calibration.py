@@ -9,10 +9,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from irm_study.diagnosis import FAILURE_MODES
-from irm_study.files import write_text
+from irm_study.files import write_csv
 from irm_study.report.exhibit import Exhibit
 from irm_study.report.marks import mode_cells, nothing
-from irm_study.report.style import MODE_NAMES, WIDE, styled, write_figure
+from irm_study.report.style import MODE_NAMES, WIDE, StyledFigure, styled, write_figure
 from irm_study.report.text import plural, printable
 from irm_study.statistics import success_rate
 
@@ -24,7 +24,7 @@ def write_confusion(folder: Path, runs: pd.DataFrame) -> pd.DataFrame:
     """Write confusion.csv and its figure into a folder; returns the table."""
     described = CONFUSION.describe(runs)
     table: pd.DataFrame = described.tables[0]
-    write_text(folder / f"{CONFUSION.csv}.csv", table.to_csv(index=False, lineterminator="\n"))
+    write_csv(folder / f"{CONFUSION.csv}.csv", table)
     write_figure(described.figure(), folder, CONFUSION.name)
     return table
 
@@ -77,7 +77,7 @@ def draw_confusion(table: pd.DataFrame) -> Figure:
     intended = dict(zip(table["way"], table["intended"], strict=True))
     names = [printable(way, 40) for way in intended]
     modes = [mode for mode in MODE_NAMES if (table["failure_mode"] == mode).any() or mode in intended.values()]
-    figure = Figure((WIDE, 1.25 + 0.23 * len(intended)), layout="constrained")
+    figure = StyledFigure((WIDE, 1.25 + 0.23 * len(intended)), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     titles = {"test": "with the test environment", "train": "from training images alone"}
     for ax, (source, title) in zip(panels, titles.items(), strict=True):

@@ -14,7 +14,7 @@ from irm_study.diagnosis import MODES, collapse_began, collapses, curves_from_ro
 from irm_study.report.exhibit import Exhibit, empty
 from irm_study.report.marks import by_mode, crowd, mark_runs, mode_cells, nothing, rows_axis, strewn
 from irm_study.report.runs import runs_of, share_of
-from irm_study.report.style import FAINT, MODE_NAMES, NARROW, WIDE, styled
+from irm_study.report.style import FAINT, MODE_NAMES, NARROW, WIDE, StyledFigure, styled
 from irm_study.report.text import plural
 from irm_study.results import StudyRecord, config_of
 
@@ -49,7 +49,7 @@ def draw_onset(onset: pd.DataFrame) -> Figure:
     if onset.empty:
         return nothing("no runs")
     modes = [mode for mode, _ in by_mode(onset)]
-    figure = Figure((WIDE, 0.7 + 0.36 * len(modes)), layout="constrained")
+    figure = StyledFigure((WIDE, 0.7 + 0.36 * len(modes)), layout="constrained")
     ax = figure.subplots()
     size, alpha = crowd(len(onset))
     for place, mode in enumerate(modes):
@@ -130,7 +130,7 @@ def draw_agreement(table: pd.DataFrame) -> Figure:
     modes = [mode for mode in MODE_NAMES if mode in present]
     sources = list(dict.fromkeys(table["evidence_source"]))
     width = max(NARROW, 1.3 + 0.34 * len(modes)) if len(sources) == 1 else WIDE
-    figure = Figure((width, max(2.4, 1.5 + 0.24 * len(modes))), layout="constrained")
+    figure = StyledFigure((width, max(2.4, 1.5 + 0.24 * len(modes))), layout="constrained")
     axes = figure.subplots(1, len(sources), sharey=True, squeeze=False)[0]
     titles = {"train": "training images alone", "validation": "a validation environment"}
     for ax, source in zip(axes, sources, strict=True):

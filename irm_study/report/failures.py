@@ -29,7 +29,7 @@ from irm_study.report.marks import (
     percent_axis,
 )
 from irm_study.report.runs import runs_of, share_of
-from irm_study.report.style import FAINT, INK, LINE_STYLES, MODE_COLOURS, MODE_NAMES, WIDE, styled
+from irm_study.report.style import FAINT, INK, LINE_STYLES, MODE_COLOURS, MODE_NAMES, WIDE, StyledFigure, styled
 from irm_study.report.text import interval, percent, plural
 from irm_study.results import StudyRecord, mode_counts
 
@@ -67,7 +67,7 @@ def draw_modes(counts: pd.DataFrame) -> Figure:
     if counts.empty:
         return nothing("no runs")
     stages = [stage for stage in ("search", "confirm") if (counts["stage"] == stage).any()]
-    figure = Figure((WIDE, 0.6 + 0.36 * len(stages)), layout="constrained")
+    figure = StyledFigure((WIDE, 0.6 + 0.36 * len(stages)), layout="constrained")
     ax = figure.subplots()
     mode_bars(ax, [counts[counts["stage"] == stage] for stage in stages])
     totals = counts.groupby("stage")["runs"].sum()

@@ -29,6 +29,7 @@ from irm_study.report.style import (
     PAPER,
     STAGE_SEEDS,
     WIDE,
+    StyledFigure,
 )
 
 # Figures
@@ -42,7 +43,7 @@ def panels(
     Spare places of the last row are empty; where the x axis is shared, a panel above one keeps its own tick labels.
     """
     rows = math.ceil(count / columns)
-    figure = Figure((width, height(rows)), layout="constrained")
+    figure = StyledFigure((width, height(rows)), layout="constrained")
     axes = figure.subplots(rows, columns, sharex=share_x, sharey=True, squeeze=False).ravel()
     for index, ax in enumerate(axes):
         ax.set_visible(index < count)
@@ -53,7 +54,7 @@ def panels(
 
 def nothing(why: str) -> Figure:
     """A figure that says why it is empty."""
-    figure = Figure((NARROW, 0.6))
+    figure = StyledFigure((NARROW, 0.6))
     figure.text(0.5, 0.5, f"Nothing to show: {why}.", ha="center", va="center", color=FAINT)
     return figure
 

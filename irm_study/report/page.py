@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from irm_study.config import study_digest
 from irm_study.diagnosis import EXPLANATIONS
-from irm_study.files import plain, write_text
+from irm_study.files import plain, write_csv, write_text
 from irm_study.report.details import details
 from irm_study.report.exhibit import Description
 from irm_study.report.failure_onset import TABLES
@@ -50,7 +50,7 @@ def write_report(record: StudyRecord, **options: Mapping[str, Any]) -> Path:
     inlined = write_exhibits(record.folder / "figures", [each for _, shown in sections for each in shown])
     for name, table in tables.items():
         if len(table):
-            write_text(record.folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
+            write_csv(record.folder / f"{name}.csv", table)
     path = record.folder / "report.html"
     write_text(path, page(record, sections, inlined))
     return path

@@ -14,7 +14,7 @@ from irm_study.diagnosis import CRITERIA, evidence_used
 from irm_study.report.exhibit import Exhibit
 from irm_study.report.marks import face_handles, legend, nothing, rows_axis
 from irm_study.report.runs import runs_of, share_of, successes, trials_of
-from irm_study.report.style import INK, PAPER, WIDE, styled
+from irm_study.report.style import INK, PAPER, WIDE, StyledFigure, styled
 from irm_study.report.text import words
 from irm_study.results import StudyRecord, centre_of, choices
 
@@ -78,7 +78,7 @@ def draw_regret(table: pd.DataFrame) -> Figure:
     table = table[table["n"] > 0]
     if table.empty:
         return nothing("no choice was tried on fresh seeds")
-    figure = Figure((WIDE, 1.0 + 0.24 * len(table)), layout="constrained")
+    figure = StyledFigure((WIDE, 1.0 + 0.24 * len(table)), layout="constrained")
     ax = figure.subplots()
     for place, row in enumerate(table.to_dict("records")):
         if math.isfinite(row["score_low"]):

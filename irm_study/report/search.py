@@ -31,7 +31,7 @@ from irm_study.report.marks import (
     stage_handles,
 )
 from irm_study.report.runs import EVERY_TRIAL, all_runs, commonest, leading, ranked, runs_of, trials_of
-from irm_study.report.style import FAINT, INK, NARROW, PAPER, STAGE_NAMES, WIDE, styled
+from irm_study.report.style import FAINT, INK, NARROW, PAPER, STAGE_NAMES, WIDE, StyledFigure, styled
 from irm_study.report.text import duration, percent, plural, printable, words
 from irm_study.results import StudyRecord, centre_of, epochs_spent
 
@@ -72,7 +72,7 @@ def draw_progress(progress: pd.DataFrame, criterion: str) -> Figure:
     scored = progress[np.isfinite(progress["value"].astype(float))]
     if scored.empty:
         return nothing("no finished trial")
-    figure = Figure((WIDE, 2.4), layout="constrained")
+    figure = StyledFigure((WIDE, 2.4), layout="constrained")
     ax = figure.subplots()
     best = progress[np.isfinite(progress["best"])]
     ax.plot(best["trial"], best["best"], drawstyle="steps-post", color=INK, linewidth=1.2)
@@ -149,7 +149,7 @@ def draw_confirmation(scores: pd.DataFrame, criterion: str) -> Figure:
     """
     if scores.empty:
         return nothing("nothing confirmed on fresh seeds")
-    figure = Figure((NARROW, 1.15 + 0.42 * len(scores)), layout="constrained")
+    figure = StyledFigure((NARROW, 1.15 + 0.42 * len(scores)), layout="constrained")
     ax = figure.subplots()
     for place, row in enumerate(scores.to_dict("records")):
         for prefix, offset, filled in (("search", -0.14, False), ("fresh", 0.14, True)):
@@ -206,7 +206,7 @@ def draw_importance(table: pd.DataFrame) -> Figure:
     """Share of the objective's variation by hyperparameter. table: as `importance`."""
     if table.empty:
         return nothing("too few trials to tell")
-    figure = Figure((NARROW, 0.6 + 0.24 * len(table)), layout="constrained")
+    figure = StyledFigure((NARROW, 0.6 + 0.24 * len(table)), layout="constrained")
     ax = figure.subplots()
     named = table.assign(hyperparameter=[words(name) for name in table["hyperparameter"]])
     sns.barplot(named, x="importance", y="hyperparameter", color=FAINT, errorbar=None, ax=ax, saturation=1)
@@ -288,7 +288,7 @@ def draw_cost(spent: pd.DataFrame, saved: Mapping[str, float]) -> Figure:
     total = spent.groupby("stage")["seconds"].sum().max()
     unit, name = (1, "seconds") if total < 300 else (60, "minutes") if total < 3 * 3600 else (3600, "hours")
     stages = [stage for stage in STAGE_NAMES if (spent["stage"] == stage).any()]
-    figure = Figure((WIDE, 1.0 + 0.32 * len(stages)), layout="constrained")
+    figure = StyledFigure((WIDE, 1.0 + 0.32 * len(stages)), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     for ax, column, scale, label in ((panels[0], "runs", 1, "runs"), (panels[1], "seconds", unit, f"time ({name})")):
         left = dict.fromkeys(stages, 0.0)

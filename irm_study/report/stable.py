@@ -29,7 +29,7 @@ from irm_study.report.marks import (
     tick_handle,
 )
 from irm_study.report.runs import leading, ranked, runs_of, successes
-from irm_study.report.style import FAINT, GRID, INK, NARROW, STAGE_SEEDS, WIDE, ZONE, styled
+from irm_study.report.style import FAINT, GRID, INK, NARROW, STAGE_SEEDS, WIDE, ZONE, StyledFigure, styled
 from irm_study.report.text import interval, percent, plural, printable
 from irm_study.results import StudyRecord, centre_of, counted
 
@@ -112,7 +112,7 @@ def draw_seeds(points: pd.DataFrame, summary: pd.DataFrame, levels: ReferenceLev
     if points.empty:
         return nothing("no finished configuration")
     names = points.drop_duplicates("rank").sort_values("rank")["configuration"].tolist()
-    figure = Figure((WIDE, 1.3 + 0.5 * len(names)), layout="constrained")
+    figure = StyledFigure((WIDE, 1.3 + 0.5 * len(names)), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     titles = {"train": "training (lowest environment)", "test": "test environment"}
     targets = {"train": levels.target_train, "test": levels.target_test}
@@ -194,7 +194,7 @@ def draw_trade_off(runs: pd.DataFrame, levels: ReferenceLevels) -> Figure:
     """
     if runs.empty:
         return nothing("no runs")
-    figure = Figure((NARROW, 3.3), layout="constrained")
+    figure = StyledFigure((NARROW, 3.3), layout="constrained")
     ax = figure.subplots()
     nowhere_x = accuracy_axis(ax, "x", [*runs["train"], levels.target_train, levels.shape])
     nowhere_y = accuracy_axis(ax, "y", [*runs["test"], levels.target_test, levels.shape])
@@ -261,7 +261,7 @@ def draw_profile(profile: pd.DataFrame, levels: ReferenceLevels) -> Figure:
     """
     if profile.empty:
         return nothing("no finished configuration")
-    figure = Figure((NARROW, 2.9), layout="constrained")
+    figure = StyledFigure((NARROW, 2.9), layout="constrained")
     ax = figure.subplots()
     ax.axvspan(levels.target_test, 1, **ZONE)
     styles = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)))

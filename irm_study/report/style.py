@@ -6,15 +6,19 @@ same ones everywhere, on the page too. What is drawn with them (marks, bars, axe
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ParamSpec
 
 import matplotlib
+import numpy as np
+from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
 
+from irm_study.errors import ExecutionError
 from irm_study.files import write_bytes, write_text
 
 Parameters = ParamSpec("Parameters")
@@ -76,6 +80,9 @@ ZONE: dict[str, Any] = {"color": MODE_COLOURS["invariant"], "alpha": 0.13, "line
 INK, FAINT, GRID, PAPER = "#1f2328", "#6b7480", "#dce1e7", "#ffffff"
 """The four colours that are no data; the page replaces them by its own, light or dark."""
 
+OF_FILES = ("savefig.", "svg.", "pdf.", "ps.", "pgf.")
+"""Parameters of how figures are saved, not of how they look."""
+
 DPI = 200
 WIDE, NARROW = 6.75, 3.3
 """Inches: the text width and the column width of a two-column paper."""
@@ -124,16 +131,49 @@ def styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
 
     @functools.wraps(draw)
     def in_style(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Figure:
-        with matplotlib.rc_context(_defaults() | STYLE):
+        with own_settings(STYLE):
             return draw(*args, **kwargs)
 
     return in_style
 
 
+class StyledFigure(Figure):
+    """A figure that a notebook may show or save under any style of its own: what is looked up only then, as fonts are,
+    is matplotlib's own. How files are written (`savefig.…`, `svg.…`) stays the notebook's choice."""
+
+    def draw(self, renderer: RendererBase) -> None:
+        with own_settings({key: matplotlib.rcParams[key] for key in matplotlib.rcParams if key.startswith(OF_FILES)}):
+            super().draw(renderer)
+
+
+@contextlib.contextmanager
+def own_settings(changes: Mapping[Any, Any]) -> Iterator[None]:
+    """Matplotlib's own parameters with these changes, and numbers printed as numpy does by itself: an SVG is made of
+    them. The process's settings are as before afterwards."""
+    with matplotlib.rc_context(_defaults() | dict(changes)), np.printoptions(legacy=False):
+        yield
+
+
+def check_drawing() -> None:
+    """Draw and save a small figure as the page's are; raise ExecutionError where that cannot be done here."""
+    try:
+        svg_and_png(_small_figure(), "small")
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ExecutionError(f"figures cannot be drawn here: {reason}") from error
+
+
+@styled
+def _small_figure() -> Figure:
+    figure = StyledFigure((1.0, 1.0), layout="constrained")
+    figure.subplots().set_title("$10^3$ runs")
+    return figure
+
+
 def svg_and_png(figure: Figure, name: str) -> tuple[str, bytes]:
     """A figure as SVG text and as PNG bytes, the same each time."""
     # Text stays text in the SVG: smaller, searchable, and read out; ids follow from the name alone.
-    with matplotlib.rc_context(_defaults() | {"svg.fonttype": "none", "svg.hashsalt": name}):
+    with own_settings({"svg.fonttype": "none", "svg.hashsalt": name}):
         figure.set_dpi(DPI)  # letters are wider where they are drawn finer: the room for them is measured so
         figure.draw_without_rendering()
         figure.set_layout_engine("none")

@@ -17,7 +17,7 @@ from irm_study.config import run_digest
 from irm_study.report.exhibit import Exhibit, empty
 from irm_study.report.marks import cells, nothing, panels, percent_axis
 from irm_study.report.runs import share_of, successes
-from irm_study.report.style import INK, NARROW, PAPER, WIDE, styled
+from irm_study.report.style import INK, NARROW, PAPER, WIDE, StyledFigure, styled
 from irm_study.report.text import interval, percent, printable, words
 from irm_study.results import StudyRecord, config_of, confirmed, counted, neighbours
 
@@ -156,7 +156,7 @@ def draw_draws(table: pd.DataFrame) -> Figure:
     if table.empty:
         return nothing("no draws were crossed")
     count = len(table)
-    figure = Figure((NARROW, 0.9 + min(2.6, 0.32 * count)), layout="constrained")
+    figure = StyledFigure((NARROW, 0.9 + min(2.6, 0.32 * count)), layout="constrained")
     ax = figure.subplots()
     low, high = table.min().min(), table.max().max()
     texts = table.map(lambda value: f"{100 * value:.0f}" if count <= 10 else "")

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from irm_study.config import StudySpec, TrainSpec, is_whole, obeys_rules, train_toml
-from irm_study.files import finite, plain, write_text
+from irm_study.files import finite, plain, write_csv, write_text
 from irm_study.results.columns import is_curve
 from irm_study.results.configurations import best_trials, confirmed_table, confirmed_tie, search_tie, undecided
 from irm_study.results.ranking import Tie
@@ -31,7 +31,7 @@ def write_tables(record: StudyRecord) -> None:
     write_runs_csv(record.folder, record.runs)
     whole = [key for key in record.spec.search if is_whole(key) and key in record.trials]
     trials = record.trials.astype(dict.fromkeys(whole, "Int64"))  # which may be empty, and stay whole
-    write_text(record.folder / "trials.csv", trials.to_csv(index=False, lineterminator="\n"))
+    write_csv(record.folder / "trials.csv", trials)
     summarised = summary(record)
     write_text(record.folder / "summary.json", json.dumps(finite(summarised), indent=2) + "\n")
     _write_best(record, summarised["confirmed"])
@@ -40,7 +40,7 @@ def write_tables(record: StudyRecord) -> None:
 def write_runs_csv(folder: Path, runs: pd.DataFrame) -> None:
     """runs: as `StudyRecord.runs`, or with more columns behind; curves are left out."""
     curves = [name for name in runs.columns if is_curve(name)]
-    write_text(folder / "runs.csv", runs.drop(columns=curves).to_csv(index=False, lineterminator="\n"))
+    write_csv(folder / "runs.csv", runs.drop(columns=curves))
 
 
 def summary(record: StudyRecord) -> dict[str, Any]:

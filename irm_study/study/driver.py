@@ -25,6 +25,7 @@ from irm_study.results import (
     run_row,
     runs_table,
 )
+from irm_study.study.folder import check_room
 from irm_study.study.settings import Settings, Watcher
 
 TRAIN_CRITERION = "oracle_min"
@@ -62,7 +63,7 @@ class Driver:
         self.criterion = spec.study.criterion if isinstance(spec, StudySpec) else TRAIN_CRITERION
         self.scored: dict[tuple[str, int], dict[str, Any]] = {}
         self.underway: set[tuple[str, int]] = set()
-        self.trained = 0
+        self.trained, self.room_checked = 0, False
         self.table: RunTable = RowsInMemory()
         if folder is not None:
             self.table = parts = runs_table(folder, spec.environments)
@@ -93,6 +94,9 @@ class Driver:
         """As one batch, those of the runs that are neither trained nor being trained."""
         missing = [run for run in requested if run.key not in self.scored and run.key not in self.underway]
         if missing:
+            if self.folder is not None and not self.room_checked:
+                check_room(self.folder)
+                self.room_checked = True
             self.workers.submit(self._batch(stage, missing))
             self.underway |= {run.key for run in missing}
 

@@ -9,6 +9,7 @@ import hashlib
 import os
 import platform
 import re
+import shutil
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -25,11 +26,14 @@ from irm_study.config import (
     study_toml,
     train_toml,
 )
-from irm_study.errors import ConfigError
+from irm_study.errors import ConfigError, ExecutionError
 from irm_study.execution import processor
 from irm_study.files import write_text
 from irm_study.results import refuse_links
 from irm_study.study.settings import Settings
+
+LEAST_FREE_BYTES = 32 * 2**20
+"""Several times what the page of 200 trials with 10 seeds takes, which is under 3 MB."""
 
 
 def results_folder(name: str) -> Path:
@@ -70,6 +74,24 @@ def claim_for_training(folder: Path, spec: TrainSpec) -> None:
                 f"{folder}: holds runs of other digits or environments (see {path}); name another folder with --out"
             )
     write_text(path, train_toml(spec, "The configuration last trained here."))
+
+
+def check_room(folder: Path) -> None:
+    """Raise where what is written at the end of the work could not be, before the work: ConfigError where something
+    else lies in a file's or a folder's place, or may not be written; ExecutionError where the disk is nearly full."""
+    for name in ("runs", "figures"):
+        path = folder / name
+        if path.exists() and not (path.is_dir() and os.access(path, os.W_OK | os.X_OK)):
+            raise ConfigError(f"{path}: must be a folder that can be written; results are kept in it")
+    for name in ("runs.csv", "trials.csv", "summary.json", "best.toml", "report.html"):
+        if (folder / name).is_dir():
+            raise ConfigError(f"{folder / name}: is a folder; a file of this name is written when the work is done")
+    disk = shutil.disk_usage(folder)
+    if disk.total and disk.free < LEAST_FREE_BYTES:  # some file systems tell nothing
+        raise ExecutionError(
+            f"{folder}: only {disk.free / 2**20:.0f} MiB are free on its disk, and runs, figures and page need "
+            f"{LEAST_FREE_BYTES // 2**20} MiB: make room, and run again"
+        )
 
 
 def provenance(settings: Settings, stored: dict[str, Any]) -> dict[str, Any]:
