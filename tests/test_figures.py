@@ -122,6 +122,17 @@ BLINDNESS = {
 }
 
 
+def test_a_mode_without_a_style_of_its_own_gets_a_spare_one(monkeypatch):
+    kinds = ("MODE_COLOURS", "MODE_MARKERS", "MODE_HATCHES")
+    for name in kinds:
+        monkeypatch.setattr(style, name, dict(getattr(style, name)))
+    before = style.MODE_COLOURS["invariant"]
+    style.complete_styles([*FAILURE_MODES, "new", "newer"])
+    assert [getattr(style, name)["new"] for name in kinds] == list(style.SPARE_STYLES[0])
+    assert [getattr(style, name)["newer"] for name in kinds] == list(style.SPARE_STYLES[1])
+    assert style.MODE_COLOURS["invariant"] == before
+
+
 def linear(colour):
     channel = np.array(to_rgb(colour))
     return np.where(channel <= 0.04045, channel / 12.92, ((channel + 0.055) / 1.055) ** 2.4)

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError, ValidationInfo, field_validator, model_validator
 
 from irm_study.config.effect import effective
 from irm_study.config.run import FROM_ANNEAL, RULES, EnvironmentSpec, Rule, RunConfig, is_whole
 from irm_study.config.validation import EntryErrors, Section, problems, shown
+
+Entry = TypeVar("Entry")
 
 NARROWEST_LOG = 1e-9
 """Width of a log range, in natural logarithms: the sampler's densities are not computed in narrower ones."""
@@ -182,18 +184,24 @@ def values_of(table: Any) -> dict[str, Any]:
     """A point given by hand: each value checked, and of the type, as in [run]. Raises ValueError, or EntryErrors."""
     if not isinstance(table, dict) or not table:
         raise ValueError(f"needs a table of one hyperparameter at least; got {shown(table)}")
-    values: dict[str, Any] = {}
+    return read_each(table, lambda key, value: _as_in_run(_known(key, value), value, key))
+
+
+def read_each(table: Mapping[str, Any], read: Callable[[str, Any], Entry]) -> dict[str, Entry]:
+    """Each hyperparameter's entry as `read` reads it, in the order of RunConfig, whatever the file's: it is no part
+    of a study's identity, and may choose nothing. Raises EntryErrors with everything that is wrong."""
+    entries: dict[str, Entry] = {}
     wrong: dict[str, str] = {}
     for key, value in table.items():
         try:
-            values[key] = _as_in_run(_known(key, value), value, key)
+            entries[key] = read(key, value)
         except EntryErrors as error:
             wrong |= error.texts
         except ValueError as error:
             wrong[key] = str(error)
     if wrong:
         raise EntryErrors(wrong)
-    return {key: values[key] for key in RunConfig.model_fields if key in values}
+    return {key: entries[key] for key in RunConfig.model_fields if key in entries}
 
 
 def not_in_space(point: Mapping[str, Any], search: Space) -> dict[str, str]:

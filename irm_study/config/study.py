@@ -14,7 +14,7 @@ from pydantic import Field, StringConstraints, ValidationInfo, field_validator, 
 from irm_study.config.effect import without_effect
 from irm_study.config.kinds import kind
 from irm_study.config.run import DigitsName, EnvironmentSpec, RunConfig, Seed, check_environments
-from irm_study.config.space import Range, check_points, grid_points, not_in_space, search_entry, values_of
+from irm_study.config.space import Range, check_points, grid_points, not_in_space, read_each, search_entry, values_of
 from irm_study.config.validation import EntryErrors, Section, check_kind, shown
 
 
@@ -159,19 +159,7 @@ class StudySpec(Section):
     def searchable(cls, table: Any) -> dict[str, Range | tuple[Any, ...]]:
         if not isinstance(table, dict):
             raise ValueError(f"must be a table of ranges and lists of choices; got {shown(table)}")
-        entries: dict[str, Range | tuple[Any, ...]] = {}
-        wrong: dict[str, str] = {}
-        for key, value in table.items():
-            try:
-                entries[key] = search_entry(key, value)
-            except EntryErrors as error:
-                wrong |= error.texts
-            except ValueError as error:
-                wrong[key] = str(error)
-        if wrong:
-            raise EntryErrors(wrong)
-        # Whatever the order in the file: it is no part of a study's identity, and may choose nothing.
-        return {key: entries[key] for key in RunConfig.model_fields if key in entries}
+        return read_each(table, search_entry)
 
     @model_validator(mode="after")
     def consistent(self, info: ValidationInfo) -> StudySpec:

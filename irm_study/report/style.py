@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
-from collections.abc import Callable, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ParamSpec
 
@@ -18,6 +19,7 @@ import numpy as np
 from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
 
+from irm_study.diagnosis import FAILURE_MODES
 from irm_study.errors import ExecutionError
 from irm_study.files import write_bytes, write_text
 
@@ -59,6 +61,20 @@ MODE_HATCHES = {
     "diverged": "----",
 }
 """Of straight lines alone: hatches of circles weigh half a megabyte in an SVG."""
+
+SPARE_STYLES = (("#2f8f9d", "P", "||//"), ("#b0569c", "*", "++//"), ("#7a7f1e", "d", "--//"))
+"""Colour, marker and hatch of failure modes that have none above, in turn."""
+
+
+def complete_styles(modes: Iterable[str]) -> None:
+    """Give a spare style to each of the modes that has none: a new mode is seen before a style is chosen for it."""
+    styles = itertools.cycle(SPARE_STYLES)
+    for mode in modes:
+        if mode not in MODE_COLOURS:
+            MODE_COLOURS[mode], MODE_MARKERS[mode], MODE_HATCHES[mode] = next(styles)
+
+
+complete_styles(FAILURE_MODES)
 
 MODE_NAMES = {mode: mode.replace("_", "-").replace("erm", "ERM") for mode in MODE_COLOURS}
 
