@@ -20,7 +20,9 @@ from irm_study.data import (  # noqa: E402
 @pytest.fixture(autouse=True)
 def interruptible():
     """Each test begins with the handlers of Ctrl-C and the like that the tests were started with."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {
+        number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
+    }
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

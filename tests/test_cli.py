@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import json
@@ -11,12 +12,14 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 import filelock
 import pandas as pd
 import psutil
 import pytest
+import sqlalchemy
 import torch
 import typer
 from typer.testing import CliRunner
@@ -652,10 +655,9 @@ def test_ctrl_c_ends_with_the_command_that_continues(irm, tiny, no_page, monkeyp
 
 def test_ctrl_c_that_python_dropped_interrupts_once_more(irm, tiny, no_page, monkeypatch):
     def deaf(*arguments):
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
-        except KeyboardInterrupt:
-            time.sleep(60)
+        time.sleep(60)
 
     monkeypatch.setattr("irm_study.cli.interrupts.INSIST_AFTER", 0.1)
     monkeypatch.setattr("irm_study.training.train", deaf)
@@ -664,6 +666,66 @@ def test_ctrl_c_that_python_dropped_interrupts_once_more(irm, tiny, no_page, mon
     assert irm("run", tiny, "--quiet")[0] == 130
     assert time.monotonic() - began < 50
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # the process would end now
+
+
+def test_ctrl_c_while_an_object_ends_interrupts_too_and_nothing_else_is_said(irm, tiny, no_page, monkeypatch):
+    """Python drops what is raised while it calls back on the end of an object, and would print the traceback."""
+
+    class Ending:
+        pass
+
+    def training(*arguments):
+        ending = Ending()
+        watched = weakref.ref(ending, lambda _: signal.raise_signal(signal.SIGINT))
+        del ending
+        assert watched() is None
+        time.sleep(60)
+
+    monkeypatch.setattr("irm_study.cli.interrupts.INSIST_AFTER", 1000.0)
+    monkeypatch.setattr("irm_study.training.train", training)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    status, _, err = irm("run", tiny, "--quiet")
+    assert status == 130
+    assert err.strip().splitlines()[0] == "interrupted; what was trained is kept. To go on:"
+
+
+def test_ctrl_c_in_a_database_s_work_comes_after_it_and_nothing_else_is_said(irm, tiny, no_page, monkeypatch):
+    """SQLAlchemy would print the traceback of what ends the last work on a connection."""
+    done = []
+
+    def closing(*arguments):
+        signal.raise_signal(signal.SIGINT)
+        done.append(True)
+
+    def training(*arguments):
+        engine = sqlalchemy.create_engine("sqlite://")
+        sqlalchemy.event.listen(engine, "reset", closing)
+        engine.connect().close()
+        time.sleep(60)
+
+    monkeypatch.setattr("irm_study.cli.interrupts.INSIST_AFTER", 1000.0)
+    monkeypatch.setattr("irm_study.training.train", training)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    status, _, err = irm("run", tiny, "--quiet")
+    assert (status, done) == (130, [True])
+    assert err.strip().splitlines()[0] == "interrupted; what was trained is kept. To go on:"
+
+
+def test_a_slow_end_is_not_cut_short(irm, tiny, no_page, monkeypatch):
+    closed = []
+
+    def training(*arguments):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            time.sleep(0.2)
+            closed.append(True)
+
+    monkeypatch.setattr("irm_study.cli.interrupts.INSIST_AFTER", 0.05)
+    monkeypatch.setattr("irm_study.training.train", training)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    assert irm("run", tiny, "--quiet")[0] == 130
+    assert closed == [True]
 
 
 def test_a_second_ctrl_c_does_not_cut_short_what_the_first_has_closed(irm, tiny, no_page, monkeypatch):
