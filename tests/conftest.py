@@ -16,6 +16,10 @@ from irm_study.data import (  # noqa: E402
     load_digits,
 )
 
+for number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:  # as under nohup, and of a script's background commands
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
 
 @pytest.fixture(autouse=True)
 def interruptible():

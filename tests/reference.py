@@ -41,7 +41,7 @@ def train_reference(
         if epoch in epochs_recorded:
             for name, values in measure(network, images, labels, spec.names).items():
                 history[name].append(values)
-            for name, value in probe(network, data, spec, config).items():
+            for name, value in probe(network, data, spec, config, last=epoch == config.epochs).items():
                 history[name].append(value)
         if epoch == config.epochs:
             break
@@ -167,11 +167,12 @@ def measure(network: nn.Module, images: dict, labels: dict, names: tuple[str, ..
     return values
 
 
-def probe(network: nn.Module, data, spec: EnvironmentSpec, config: RunConfig) -> dict[str, float]:
-    """What becomes of the answers when training images are recoloured."""
+def probe(network: nn.Module, data, spec: EnvironmentSpec, config: RunConfig, last: bool) -> dict[str, float]:
+    """What becomes of the answers when training images are recoloured: of some, at the last epoch of all."""
     found = {"grey_accuracy": [], "swapped_accuracy": [], "swap_share": []}
     for number in range(len(spec.train_names)):
-        at = probed(config, data.train.rows.shape[2])
+        count = data.train.rows.shape[2]
+        at = np.arange(count) if last else probed(config, count)
         rows, labels, colours = (getattr(data.train, part)[0, number, at] for part in ("rows", "labels", "colours"))
         seen, other = paint(data, spec, rows, colours), paint(data, spec, rows, 1 - colours)
         as_is, swapped, grey = (network(images).squeeze(1) > 0 for images in (seen, other, (seen + other) / 2))

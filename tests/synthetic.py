@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from irm_study.config import EnvironmentSpec, RunConfig, StudySpec, run_digest, study_toml
+from irm_study.config import EnvironmentSpec, RegionSection, RunConfig, StudyRegion, StudySpec, run_digest, study_toml
 from irm_study.config.study import ConfirmSection
 from irm_study.diagnosis import (
     CRITERIA,
@@ -26,14 +26,22 @@ from irm_study.diagnosis import (
     Curves,
     criteria_for,
     curve_columns,
+    skill,
 )
 from irm_study.diagnosis import score as score_by_criterion
-from irm_study.results import StudyRecord, choices, confirmed, draws, neighbours, table
+from irm_study.region import proof_points
+from irm_study.results import Along, StudyRecord, choices, confirmed, draws, neighbours, table
+from irm_study.statistics import Estimate, Interval
 
 ENDS = {
     "invariant": (0.712, 0.665, 0.012, 0.02),
+    "near_miss": (0.69, 0.65, 0.003, 0.01),
     "relapsed": (0.70, 0.56, 0.012, 0.02),
-    "partial": (0.775, 0.43, 0.02, 0.06),
+    "unsettled": (0.66, 0.52, 0.02, 0.02),
+    "shape_lost": (0.60, 0.57, 0.012, 0.02),
+    "shape_not_learnt": (0.64, 0.60, 0.012, 0.01),
+    "leans_on_colour": (0.775, 0.43, 0.02, 0.06),
+    "penalty_met": (0.76, 0.46, 0.02, 0.04),
     "memorised": (0.93, 0.22, 0.02, 0.03),
     "erm_like": (0.851, 0.112, 0.006, 0.012),
     "anti_colour": (0.60, 0.71, 0.02, 0.02),
@@ -51,7 +59,8 @@ SEARCH = {
 
 
 def study_spec(name: str = "synthetic", **changes: Any) -> StudySpec:
-    data: dict[str, Any] = {"name": name, "run": {"hidden": 64, "epochs": 201}, "search": SEARCH}
+    run = {"hidden": 64, "epochs": 201}
+    data: dict[str, Any] = {"name": name, "run": run, "search": SEARCH, "confirm": {"top": 1}}
     return StudySpec.model_validate(data | changes)
 
 
@@ -93,7 +102,7 @@ def study_record(
         spec=spec,
         runs=pd.DataFrame(rows),
         trials=pd.DataFrame(trial_rows, columns=None if trial_rows else ["trial", "digest", "state", "value"]),
-        importance=dict(zip(spec.search, map(float, weights), strict=True)) if importance and trials > 2 else {},
+        importance=importance_of(dict(zip(spec.search, weights, strict=True))) if importance and trials > 2 else {},
         provenance={
             "command": "irm-study run studies/synthetic.toml --jobs 2",
             "versions": {"irm-study": "0.1.0", "torch": "2.15.0", "optuna": "5.0.0"},
@@ -134,9 +143,9 @@ def _mode(run: RunConfig, random: np.random.Generator) -> str:
     if pull < 2.2:
         return str(random.choice(["erm_like", "memorised"], p=[0.8, 0.2]))
     if pull < 3.2:
-        return str(random.choice(["partial", "erm_like", "invariant"], p=[0.6, 0.2, 0.2]))
+        return str(random.choice(["leans_on_colour", "erm_like", "invariant"], p=[0.6, 0.2, 0.2]))
     if pull < 4.8:
-        return str(random.choice(["invariant", "relapsed", "partial"], p=[0.65, 0.15, 0.2]))
+        return str(random.choice(["invariant", "relapsed", "shape_not_learnt"], p=[0.65, 0.15, 0.2]))
     return str(random.choice(["collapsed", "anti_colour", "diverged", "invariant"], p=[0.7, 0.12, 0.08, 0.1]))
 
 
@@ -158,6 +167,7 @@ def _run(
     if mode == "invariant":
         train, test = max(train, 0.705), max(test, 0.605)
     curves = _curves(spec.environments, run, mode, train, test, random)
+    told = skill(curves, spec.environments)
     last = dict(zip(curves.environments, curves.accuracy[-1], strict=True))
     trains = [last[name] for name in spec.environments.train_names]
     score = min(*trains, last["test"])
@@ -170,7 +180,8 @@ def _run(
         "digest": run_digest(spec.digits, spec.environments, run),
         **run.model_dump(),
         "failure_mode": mode,
-        "failure_mode_train": "partial" if mode == "relapsed" else mode,
+        "failure_mode_recoloured": "near_miss" if mode == "relapsed" else mode,
+        "failure_mode_heldout": mode if spec.environments.heldout_examples is not None else "",
         "failure_mode_validation": mode if spec.environments.validation_flip is not None else "",
         "failure_since": 0 if mode == "erm_like" else since,
         "evidence": f"train accuracy {np.mean(trains):.4g}; test accuracy {last['test']:.4g}",
@@ -181,6 +192,10 @@ def _run(
         "test_accuracy": float(last["test"]),
         "heldout_accuracy": float(last["heldout"]),
         "validation_accuracy": float(last.get("validation", math.nan)),
+        "shape_skill": float(told.shape[-1]),
+        "colour_reliance": float(told.colour[-1]),
+        "memorisation": float(told.memorised[-1]),
+        "skill_residual": float(told.residual[-1]),
         "train_nll": float(curves.nll[-1, 0]),
         **{probe: float(getattr(curves, probe)[-1]) for probe in PROBES},
         **{f"score_{name}": score_by(name, curves, spec.environments) for name in CRITERIA},
@@ -273,7 +288,8 @@ def _no_columns(folder: Path) -> StudyRecord:
 
 
 def _proven(folder: Path) -> StudyRecord:
-    """With the runs that the confirmation may ask for: other criteria's choices, neighbours, crossed draws."""
+    """With the runs that the confirmation may ask for: other criteria's choices, neighbours, crossed draws; with a
+    region, and ideals."""
     record = study_record(folder, trials=13)  # of which criteria choose different ones
     random = np.random.default_rng(7)
     winner = confirmed(record.runs, record.spec).iloc[0]
@@ -294,11 +310,38 @@ def _proven(folder: Path) -> StudyRecord:
         assert changed.initial_seed == initial
         rows.append(_run(spec, "draws", winner["trial"], seed, parameters, None, random))
     runs = pd.concat([record.runs, pd.DataFrame(rows)], ignore_index=True).drop_duplicates(["digest", "seed"])
-    return dataclasses.replace(record, runs=runs)
+    return _with_region(with_ideals(dataclasses.replace(record, runs=runs)))
+
+
+def _with_region(record: StudyRecord) -> StudyRecord:
+    """A box of half of every range and some of the ramps, and runs drawn from it."""
+    box = {"penalty_weight": {"low": 1e3, "high": 3e5, "log": True}, "ramp": ["step", "cosine"],
+           "learning_rate": {"low": 5e-4, "high": 3e-3, "log": True}, "anneal_epoch": {"low": 40, "high": 100}
+           }  # fmt: skip
+    found = RegionSection(rate=0.5, lowest=0.5, trial=3, attempt=2, first_seed=1_000_000, loss=0.5, base_loss=0.7,
+                          p_value=0.001, configurations=30, runs=128, successes=50, share=0.07)  # fmt: skip
+    region = StudyRegion(study_spec(name="synthetic-region", search=box), found)
+    random, rows = np.random.default_rng(8), []
+    for seed, config, _ in proof_points(record.spec, region, 20):
+        parameters = {key: getattr(config, key) for key in record.spec.search}
+        rows.append(_run(record.spec, "region", 3, seed, parameters, None, random))
+    runs = pd.concat([record.runs, pd.DataFrame(rows)], ignore_index=True)
+    return dataclasses.replace(record, runs=runs, region=region)
 
 
 def _searching(**search: Any) -> Callable[[Path], StudyRecord]:
     return lambda folder: study_record(folder, trials=30, spec=study_spec(search=search))
+
+
+def with_ideals(record: StudyRecord) -> StudyRecord:
+    """The same study with ideals of its fresh seeds' draws, such as `irm-study ideal` computes."""
+    fresh = record.runs[record.runs["stage"] == "confirm"]
+    random = np.random.default_rng(11)
+    ideals = fresh[["digest", "seed"]].assign(
+        alpha=1.0, beta=0.1, shape_skill=0.72, colour_reliance=random.normal(0.02, 0.02, len(fresh)),
+        train_accuracy=0.72, test_accuracy=random.normal(0.70, 0.01, len(fresh)),
+    )  # fmt: skip
+    return dataclasses.replace(record, ideals=ideals.reset_index(drop=True))
 
 
 def long_names(folder: Path) -> StudyRecord:
@@ -316,12 +359,20 @@ def conditional(folder: Path, trials: int = 30) -> StudyRecord:
     table = record.trials.copy()
     table["ramp_epochs"] = table["ramp_epochs"].where(table["ramp"] != "step")
     table["ramp_exponent"] = table["ramp_exponent"].where(table["ramp"] == "power")
-    importance = {"ramp_epochs": 0.5, "penalty_weight": 0.3, "ramp_exponent": 0.15, "ramp": 0.05}
+    importance = importance_of({"ramp_epochs": 0.5, "penalty_weight": 0.3, "ramp_exponent": 0.15, "ramp": 0.05})
     return dataclasses.replace(record, trials=table, importance=importance)
 
 
-def tied_record(folder: Path, only: str = "partial", **kind: Any) -> StudyRecord:
-    """Judged by whether runs are in the zone, and none is: every objective value is 0, and `oracle_min` differs (but
+def importance_of(shares: Mapping[str, float]) -> dict[str, Along]:
+    """`StudyRecord.importance` with shares as given."""
+    return {
+        key: Along(Estimate(float(share), Interval(0.5 * float(share), 0.5 + 0.5 * float(share))), 0.5)
+        for key, share in shares.items()
+    }
+
+
+def tied_record(folder: Path, only: str = "near_miss", **kind: Any) -> StudyRecord:
+    """Judged by whether runs are in the zone, and none is: every objective value is 0, and `zone_margin` differs (but
     where all diverged)."""
     record = study_record(folder, spec=study_spec(study={"criterion": "oracle_success"}), only=only, **kind)
     assert (record.runs["score_oracle_success"] == 0).all()

@@ -38,6 +38,7 @@ ramp = ["step", "linear"]
 trials = 2
 seeds = 2
 [confirm]
+top = 1
 seeds = 2
 """
 
@@ -81,7 +82,7 @@ def test_a_study_has_the_same_table_from_python_and_from_the_command_line(monkey
         run=TINY,
         search={"penalty_weight": {"low": 10.0, "high": 1e6, "log": True}, "ramp": ["step", "linear"]},
         study={"trials": 2, "seeds": 2},
-        confirm={"seeds": 2},
+        confirm={"top": 1, "seeds": 2},
     )
     run_study(made_in_python, "object", jobs=1)
     assert without_seconds(Path("object/runs.csv")) == without_seconds(record.folder / "runs.csv")

@@ -21,9 +21,9 @@ from irm_study.methods import ACTIVATIONS, MODELS, PENALTIES, RAMPS
 ROWS = [
     {"errors", "statistics", "files"},
     {"config"},
-    {"data", "diagnosis", "methods"},
+    {"data", "diagnosis", "methods", "region"},
     {"training", "results"},
-    {"search", "execution"},
+    {"search", "execution", "ideal"},
     {"study", "report"},
     {"comparison", "bench", "progress"},
     {"api", "cli"},
@@ -31,7 +31,7 @@ ROWS = [
 ]
 """A package, or a file beside the packages, imports only from rows above its own; siblings do not import each other."""
 
-TORCH = {"data.environments", "training", "bench.trainer", "bench.yardsticks", "bench.timing"}
+TORCH = {"data.environments", "training", "ideal", "bench.trainer", "bench.yardsticks", "bench.timing"}
 """Packages and files that import torch at their top; others that need it import it within functions."""
 TORCH_IN_FUNCTIONS = {
     "methods": "names of penalties and models are checked without it",
@@ -232,7 +232,11 @@ KINDS = {
 def study_file(folder: Path, key: str, name: str) -> Path:
     """A study that needs nothing more for any of the kinds."""
     table, _, field = key.partition(".")
-    tables = {"environments": ["validation_flip = 0.5", "resolution = 28"], "run": [], "study": []}
+    tables = {
+        "environments": ["validation_flip = 0.5", "heldout_examples = 100", "resolution = 28"],
+        "run": [],
+        "study": [],
+    }
     tables[table].append(f'{field} = "{name}"')
     path = folder / "study.toml"
     path.write_text('name = "a"\n' + "".join(f"[{each}]\n" + "\n".join([*lines, ""]) for each, lines in tables.items()))

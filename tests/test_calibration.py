@@ -67,12 +67,12 @@ def test_the_share_of_right_verdicts_counts_runs_and_has_wilsons_interval():
         {
             "way": ["a", "a", "b", "b"],
             "intended": ["collapsed", "collapsed", "erm_like", "erm_like"],
-            "failure_mode": ["collapsed", "partial", "erm_like", "erm_like"],
-            "failure_mode_train": ["collapsed", "collapsed", "memorised", "erm_like"],
+            "failure_mode": ["collapsed", "shape_not_learnt", "erm_like", "erm_like"],
+            "failure_mode_recoloured": ["collapsed", "collapsed", "memorised", "erm_like"],
         }
     )
     told = agreement(runs)
-    assert (told["test"]["right"], told["train"]["right"], told["between"]["right"]) == (3, 3, 2)
+    assert (told["test"]["right"], told["recoloured"]["right"], told["between"]["right"]) == (3, 3, 2)
     wilson = stats.binomtest(3, 4).proportion_ci(method="wilson")
     assert (told["test"]["low"], told["test"]["high"]) == pytest.approx((wilson.low, wilson.high))
 

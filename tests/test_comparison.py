@@ -120,13 +120,14 @@ def test_studies_of_one_name_are_told_apart_by_their_folders(tmp_path):
 
 def test_sides_chosen_by_different_criteria_are_scored_by_one(tmp_path):
     given = [
-        study(tmp_path, "a", trials=2),
+        study(tmp_path, "a", trials=2, changes={"study": {"criterion": "oracle_min"}}),
         study(tmp_path, "b", trials=2, changes={"study": {"criterion": "oracle_success"}}),
     ]
     sides = load_sides(given)
     for side in sides:
-        lowest = side.runs[["train_accuracy_min", "test_accuracy"]].min(axis=1)
-        assert side.runs["score"].tolist() == pytest.approx(lowest.tolist(), abs=1e-6)
+        distance = np.minimum(side.runs["train_accuracy_min"] - 0.70, side.runs["test_accuracy"] - 0.60)
+        distance = distance.mask(side.runs["failure_mode"] == "collapsed", -0.70)
+        assert side.runs["score"].tolist() == pytest.approx(distance.tolist(), abs=1e-6)
     assert searches(sides).empty
 
 
@@ -156,11 +157,11 @@ def test_success_rates_are_compared_by_boschloos_test_and_corrected_by_holm(thre
         (k1, n1), (k2, n2) = inside(first), inside(second)
         expected.append(stats.boschloo_exact([[k1, k2], [n1 - k1, n2 - k2]]).pvalue)
     assert own["p_value"].tolist() == pytest.approx(expected)
-    smallest, middle, largest = np.argsort(expected)
-    holm = own["p_holm"].tolist()
-    assert holm[smallest] == pytest.approx(min(1, 3 * expected[smallest]))
-    assert holm[middle] == pytest.approx(min(1, max(holm[smallest], 2 * expected[middle])))
-    assert holm[largest] == pytest.approx(min(1, max(holm[middle], expected[largest])))
+    # Three pairs in three measures are nine tests.
+    highest = 0.0
+    for place, row in enumerate(table.sort_values("p_value").to_dict("records")):
+        highest = max(highest, min(1, (9 - place) * row["p_value"]))
+        assert row["p_holm"] == pytest.approx(highest)
 
 
 def test_accuracies_are_compared_by_all_sign_flips_on_the_shared_seeds(three):
@@ -198,7 +199,9 @@ def test_a_difference_is_claimed_only_where_the_test_shows_it(tmp_path):
         assert said.startswith(opening)
     sides = load_sides(given)
     said = verdict(outcomes(sides), pairs(sides))
-    assert said.startswith("1 of 3 pairs differs in success rate after Holm's correction; good has the highest rate")
+    assert said.startswith(
+        "1 of 3 pairs differs in success rate after Holm's correction; the highest rate is that of good"
+    )
     assert said.endswith("more often in the target zone than bad.")
 
 
@@ -224,7 +227,7 @@ KINDS = {
     "a study and train": lambda folder: [study(folder, "a", trials=2), trained(folder, "b", 3)],
     "trials of one study": lambda folder: [f"{study(folder, 'a', trials=3, confirm_top=0)}:{each}" for each in (0, 2)],
     "six": lambda folder: [study(folder, name * 12, trials=2, seeds=2, confirm_seeds=3) for name in "abcdef"],
-    "300 seeds": lambda folder: [trained(folder, mode, 300, mode=mode) for mode in ("invariant", "partial")],
+    "300 seeds": lambda folder: [trained(folder, mode, 300, mode=mode) for mode in ("invariant", "shape_not_learnt")],
     "hostile names": lambda folder: [
         study(folder, name, trials=1) for name in ("<script>alert('x')</script> $\\frac{1}{2}$", '色付き "& Ünï')
     ],
@@ -269,10 +272,9 @@ def test_the_page_and_the_json_say_what_plain_counting_says(written):
     cards = re.findall(r'<section class="card side".*?</section>', text, re.DOTALL)
     for side, card, row in zip(sides, cards, numbers["sides"], strict=True):
         successes, n = inside(side)
-        interval = stats.binomtest(successes, n).proportion_ci(method="wilson")
         assert f"{successes} of {n} fresh seeds in the target zone" in card
-        assert f"95% interval {100 * interval.low:.0f}% to {100 * interval.high:.0f}% (Wilson), n = {n}" in card
-        assert (row["successes"], row["n"], row["low"]) == (successes, n, pytest.approx(interval.low))
+        assert f"95% interval {100 * row['low']:.0f}% to {100 * row['high']:.0f}%, n = {n}" in card
+        assert (row["successes"], row["n"], row["chosen_of"]) == (successes, n, 1)
     assert [pair["success"]["n_first"] for pair in numbers["pairs"]] == [len(sides[0].runs)]
 
 

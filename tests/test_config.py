@@ -511,10 +511,11 @@ def test_digests_stay_as_they_were_but_for_a_letter_when_hyperparameters_are_add
     assert run_digest("embedded", EnvironmentSpec(), RunConfig(reset_optimizer=False)) == "refaa9c56f9cafad3"
     turned = RunConfig(hidden=390, ramp="linear", rescale=False)
     assert run_digest("mnist", EnvironmentSpec(test_flip=0.8), turned) == "r4c0247cf8fe77a7b"
-    assert study_digest(StudySpec(name="a")) == "sd9d719b27480b55c"
+    earlier = StudySpec.model_validate({"name": "a", "study": {"criterion": "oracle_min"}})  # its default then
+    assert study_digest(earlier) == "sd9d719b27480b55c" != study_digest(StudySpec(name="a"))
     assert run_digest("embedded", EnvironmentSpec(), RunConfig(reset_optimizer=True)) != "refaa9c56f9cafad3"
-    assert is_digest_of("d9d719b27480b55c", StudySpec(name="a"))
-    assert is_digest_of("sd9d719b27480b55c", StudySpec(name="a"))
+    assert is_digest_of("d9d719b27480b55c", earlier)
+    assert is_digest_of("sd9d719b27480b55c", earlier)
     assert not is_digest_of("d9d719b27480b55c", StudySpec(name="b"))
 
 
@@ -600,7 +601,9 @@ def test_overrides_change_single_keys_at_any_depth(study_file):
 
 
 def test_a_key_of_an_earlier_version_is_read_under_its_present_name_and_said_so(study_file, caplog):
-    old, new = (f'name = "a"\n[study]\nseeds = 4\n{key} = [2, 4]' for key in ("waves", "rungs"))
+    old, new = (
+        f'name = "a"\n[study]\ncriterion = "oracle_min"\nseeds = 4\n{key} = [2, 4]' for key in ("waves", "rungs")
+    )
     read = read_study(study_file(old))
     assert read.study.rungs == (2, 4)
     assert "study.waves is called study.rungs now" in caplog.text
@@ -610,3 +613,13 @@ def test_a_key_of_an_earlier_version_is_read_under_its_present_name_and_said_so(
     assert again == read
     # As version 0.1 digested it, but for the letter.
     assert study_digest(again) == "sb71ffd067e3b8c81"
+
+
+@pytest.mark.parametrize("aggregate", ["worst_seed", "lower_quartile", "lower_decile"])
+def test_racing_is_refused_with_an_aggregate_that_is_higher_of_fewer_seeds(study_file, aggregate):
+    text = f'name = "a"\n[study]\nseeds = 4\nrungs = [2, 4]\naggregate = "{aggregate}"'
+    with pytest.raises(
+        ConfigError, match=f"study.aggregate: '{aggregate}' of a pruned trial .* one of: mean, median, iqm"
+    ):
+        read_study(study_file(text))
+    assert read_study(study_file(text.replace("rungs = [2, 4]\n", ""))).study.aggregate == aggregate

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from irm_study.config import EnvironmentSpec
+from irm_study.config import EnvironmentSpec, TrainSpec
 from irm_study.data import Examples, build_environments, paint, stream
 from irm_study.data.environments import subsample
 
@@ -25,6 +25,32 @@ def test_flips_and_label_noise_have_the_shares_asked_for(embedded):
         flipped = (colours.numpy() != labels.numpy()).mean()
         for share, wanted in ((noise, 0.25), (flipped, flips[name])):
             assert abs(share - wanted) < 4 * np.sqrt(wanted * (1 - wanted) / count), name
+
+
+def test_a_part_of_each_training_environment_is_held_out_with_its_flip_and_shares_no_digit(embedded):
+    spec = EnvironmentSpec(heldout_examples=1000, train_flips=(0.4, 0.1))
+    data = build_environments(embedded, spec, [0])
+    assert spec.names == ("train1", "train2", "heldout", "test", "heldout1", "heldout2")
+    digits = [set((rows[0] // 4).tolist()) for rows in (data.train.rows[:, 0], data.train.rows[:, 1],
+              *(data.measured[name].rows for name in ("test", "heldout1", "heldout2")))]  # fmt: skip
+    assert sum(map(len, digits)) == len(set.union(*digits)) == 5000
+    for name, flip in (("heldout1", 0.4), ("heldout2", 0.1)):
+        part = data.measured[name]
+        assert part.rows.shape == (1, 1000)
+        differ = (part.labels != part.colours).float().mean()
+        assert abs(float(differ) - flip) < 4 * (flip * (1 - flip) / 1000) ** 0.5
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"heldout_examples": 8_000}, "heldout_examples must leave digits to train on; got 8000 of each of 2"),
+        ({"heldout_examples": 100, "train_flips": (0.2, 0.2)}, "which must differ; got train_flips"),
+    ],
+)
+def test_held_out_parts_that_cannot_be_are_refused(embedded, changes, message):
+    with pytest.raises(ValueError, match=message):
+        build_environments(embedded, TrainSpec(environments=EnvironmentSpec(**changes)).environments, [0])
 
 
 def test_no_digit_is_shared_between_training_validation_and_test(embedded):

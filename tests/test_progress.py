@@ -10,7 +10,7 @@ from rich.console import Console
 from irm_study.progress import Display, RemainingTime
 
 
-def row(epochs, score=0.5, seconds=0.0, mode="partial"):
+def row(epochs, score=0.5, seconds=0.0, mode="shape_not_learnt"):
     return {"epochs_trained": epochs, "shared_epochs": 0, "score": score, "seconds": seconds, "failure_mode": mode}
 
 

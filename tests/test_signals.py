@@ -29,6 +29,7 @@ trials = 5000
 seeds = 1
 sampler = "random"
 [confirm]
+top = 1
 seeds = 1
 """
 ENTRY = """

@@ -18,15 +18,22 @@ from scipy import stats
 
 from irm_study import statistics
 from irm_study.statistics import (
+    anytime_success_rate,
+    associations,
+    best_of_several,
     bootstrap_interval,
     compare_paired,
     compare_success,
+    differences,
+    explained_share,
     holm,
     iqm,
     performance_profile,
+    quantile_groups,
+    share_above_minimum,
     success_rate,
+    variance_share_intervals,
     variance_shares,
-    worst_decile,
 )
 
 STUDIES = 2_000
@@ -39,9 +46,12 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 
 def test_statistics_imports_nothing_but_numpy_and_scipy():
-    tree = ast.parse(Path(statistics.__file__).read_text(encoding="utf-8"))
-    imported = {each.module for each in ast.walk(tree) if isinstance(each, ast.ImportFrom)}
-    imported |= {name.name for each in ast.walk(tree) if isinstance(each, ast.Import) for name in each.names}
+    imported = set()
+    for file in Path(statistics.__file__).parent.glob("*.py"):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        imported |= {each.module for each in ast.walk(tree) if isinstance(each, ast.ImportFrom)}
+        imported |= {name.name for each in ast.walk(tree) if isinstance(each, ast.Import) for name in each.names}
+    imported = {each for each in imported if not each.startswith("irm_study.statistics.")}
     assert {each.split(".")[0] for each in imported} <= {"__future__", "collections", "typing", "numpy", "scipy"}
 
 
@@ -86,6 +96,35 @@ def test_impossible_counts_are_refused_with_the_rule(successes, n):
         success_rate(successes, n)
 
 
+@pytest.mark.parametrize("successes, n", [(36, 50), (1, 8), (0, 12), (12, 12), (45, 50)])
+def test_the_interval_at_any_n_ends_where_the_runs_are_twenty_times_likelier_under_any_rate(successes, n):
+    # Under a rate that may be any, each number of successes is as likely: 1 / (n + 1).
+    rate, (low, high) = anytime_success_rate(successes, n)
+    assert rate == successes / n
+    for end in {low, high} - {0.0, 1.0}:
+        assert stats.binom.pmf(successes, n, end) == pytest.approx(1 / (n + 1) / 20)
+    assert (low == 0) == (successes == 0) and (high == 1) == (successes == n)
+
+
+def test_the_interval_at_any_n_holds_the_true_rate_at_all_of_them_at_once():
+    known = {(k, n): anytime_success_rate(k, n).interval for n in range(1, 101) for k in range(n + 1)}
+    for rate in (0.5, 0.8):
+        counts = (rng(1).random((STUDIES, 100)) < rate).cumsum(axis=1)
+        left_out = [
+            any(not known[k, n].low <= rate <= known[k, n].high for n, k in enumerate(row, 1))
+            for row in counts.tolist()
+        ]
+        assert np.mean(left_out) <= 0.05
+    assert anytime_success_rate(0, 0).interval == (0, 1)
+
+
+def test_the_share_above_the_lowest_is_held_in_95_of_100_samples():
+    assert share_above_minimum(12) == pytest.approx(0.7791, abs=1e-4)
+    lowest = rng(2).random((STUDIES, 12)).min(axis=1)  # of a uniform variable the share above it is 1 - it
+    assert np.mean(1 - lowest >= share_above_minimum(12)) == pytest.approx(0.95, abs=0.01)
+    assert share_above_minimum(0) == 0
+
+
 # Means
 
 
@@ -95,24 +134,17 @@ def test_iqm_is_the_mean_of_the_middle_half():
     assert iqm([0.0, 1.0, 2.0, 1000.0]) == 1.5
 
 
-def test_worst_decile_is_the_mean_of_the_lowest_tenth():
-    assert worst_decile(RESTARTS) == 0.6255
-    assert worst_decile(rng().permutation(30.0 + np.arange(39))) == pytest.approx((30 + 31 + 32) / 3)
-    assert worst_decile([3.0, 1.0]) == 1.0
-
-
-@pytest.mark.parametrize("statistic", [iqm, worst_decile])
-def test_means_reduce_one_axis_of_many(statistic):
+def test_iqm_reduces_one_axis_of_many():
     values = rng().random((3, 25, 2))
-    expected = [[statistic(values[i, :, j]) for j in range(2)] for i in range(3)]
-    assert statistic(values, axis=1) == pytest.approx(np.array(expected))
-    assert isinstance(statistic(values[0, :, 0]), float)
+    expected = [[iqm(values[i, :, j]) for j in range(2)] for i in range(3)]
+    assert iqm(values, axis=1) == pytest.approx(np.array(expected))
+    assert isinstance(iqm(values[0, :, 0]), float)
 
 
 # The bootstrap
 
 
-@pytest.mark.parametrize("n, statistic", [(8, np.mean), (20, np.mean), (20, iqm), (50, np.median)])
+@pytest.mark.parametrize("n, statistic", [(8, np.mean), (8, iqm), (20, np.mean), (20, iqm), (50, np.median)])
 def test_bootstrap_interval_covers_the_truth(n, statistic):
     generator = rng(n)
     covered = 0
@@ -151,10 +183,11 @@ def test_bootstrap_repeats_with_its_generator_and_differs_with_another():
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("statistic", [np.mean, iqm, worst_decile])
-def test_bootstrap_of_one_value_knows_nothing_and_of_equal_values_has_no_width(statistic):
-    assert all(math.isnan(end) for end in bootstrap_interval([0.7], statistic, rng()))
-    assert bootstrap_interval([0.25] * 7, statistic, rng()) == (0.25, 0.25)
+@pytest.mark.parametrize("statistic", [np.mean, iqm])
+def test_bootstrap_of_less_than_eight_values_knows_nothing_and_of_equal_values_has_no_width(statistic):
+    for n in range(1, 8):
+        assert all(math.isnan(end) for end in bootstrap_interval(RESTARTS[:n], statistic, rng()))
+    assert bootstrap_interval([0.25] * 8, statistic, rng()) == (0.25, 0.25)
     low, high = bootstrap_interval([0.25] * 7 + [0.5], statistic, rng())
     assert 0.25 <= low <= high <= 0.5
 
@@ -233,7 +266,7 @@ def test_difference_of_rates_has_boschloos_p_value(counts):
 
 def test_many_runs_are_compared_by_fishers_test(monkeypatch):
     exact = compare_success(60, 100, 45, 100).p_value
-    monkeypatch.setattr(statistics, "BOSCHLOO_CELLS", 9_999)
+    monkeypatch.setattr(differences, "BOSCHLOO_CELLS", 9_999)
     fisher = compare_success(60, 100, 45, 100).p_value
     assert fisher == stats.fisher_exact([[60, 45], [40, 55]]).pvalue
     assert exact < fisher
@@ -340,34 +373,50 @@ def test_variance_shares_of_a_sum_are_those_of_its_parts():
 
 
 def test_variance_shares_are_those_of_the_textbooks_mean_squares():
-    values = rng(11).normal(size=(4, 3, 2)) + 2 * rng(12).normal(size=(4, 1, 1)) + rng(13).normal(size=(1, 3, 1))
-    a, b, r = values.shape
+    values = rng(11).normal(size=(4, 3)) + 2 * rng(12).normal(size=(4, 1)) + rng(13).normal(size=(1, 3))
+    a, b = values.shape
     grand = values.mean()
-    ss_rows = sum(b * r * (values[i].mean() - grand) ** 2 for i in range(a))
-    ss_columns = sum(a * r * (values[:, j].mean() - grand) ** 2 for j in range(b))
-    ss_within = sum((values[i, j, k] - values[i, j].mean()) ** 2 for i, j, k in np.ndindex(a, b, r))
-    ss_crossed = ((values - grand) ** 2).sum() - ss_rows - ss_columns - ss_within
-    ms_crossed, ms_within = ss_crossed / ((a - 1) * (b - 1)), ss_within / (a * b * (r - 1))
-    rows = max(0, ss_rows / (a - 1) - ms_crossed) / (b * r)
-    columns = max(0, ss_columns / (b - 1) - ms_crossed) / (a * r)
-    rest = max(0, ms_crossed - ms_within) / r + ms_within
+    ss_rows = sum(b * (values[i].mean() - grand) ** 2 for i in range(a))
+    ss_columns = sum(a * (values[:, j].mean() - grand) ** 2 for j in range(b))
+    rest = (((values - grand) ** 2).sum() - ss_rows - ss_columns) / ((a - 1) * (b - 1))
+    rows = max(0, ss_rows / (a - 1) - rest) / b
+    columns = max(0, ss_columns / (b - 1) - rest) / a
     total = rows + columns + rest
     assert variance_shares(values) == pytest.approx((rows / total, columns / total, rest / total))
 
 
-@pytest.mark.parametrize("replicates", [1, 3])
-def test_variance_shares_recover_the_variances_that_made_the_table(replicates):
+def crossed(generator: np.random.Generator, shares: tuple[float, float, float], n: int) -> np.ndarray:
+    data, initialisation, rest = (np.sqrt(share) for share in shares)
+    return (
+        data * generator.standard_normal((n, 1))
+        + initialisation * generator.standard_normal((1, n))
+        + rest * generator.standard_normal((n, n))
+    )
+
+
+def test_variance_shares_recover_the_variances_that_made_the_table():
     generator = rng(14)
-    estimates = [
-        variance_shares(
-            generator.normal(0, 2, (40, 1, 1))
-            + generator.normal(0, 1, (1, 40, 1))
-            + generator.normal(0, 1, (40, 40, 1))
-            + generator.normal(0, 2, (40, 40, replicates))
-        )
-        for _ in range(100)
-    ]
+    estimates = [variance_shares(crossed(generator, (0.4, 0.1, 0.5), 40)) for _ in range(100)]
     assert np.mean(estimates, axis=0) == pytest.approx((0.4, 0.1, 0.5), abs=0.02)
+
+
+@pytest.mark.parametrize("n", [4, 8])
+@pytest.mark.parametrize("shares", [(0.1, 0.1, 0.8), (0.6, 0.1, 0.3), (0.0, 0.5, 0.5)])
+def test_variance_share_intervals_cover_the_shares_that_made_the_table(shares, n):
+    generator, covered = rng(n), np.zeros(3)
+    for _ in range(500):
+        intervals = variance_share_intervals(crossed(generator, shares, n), generator, draws=500)
+        covered += [low <= share <= high for share, (low, high) in zip(shares, intervals, strict=True)]
+    # 500 tables: two standard errors are 2 points.
+    assert (covered / 500 >= 0.92).all()
+
+
+def test_variance_share_intervals_narrow_with_more_draws_and_repeat_with_their_generator():
+    values = crossed(rng(16), (0.5, 0.1, 0.4), 20)
+    wide, narrow = (variance_share_intervals(values[:n, :n], rng()) for n in (4, 20))
+    assert narrow[0].high - narrow[0].low < 0.45 < wide[0].high - wide[0].low
+    assert variance_share_intervals(values, rng()) == variance_share_intervals(values, rng())
+    assert all(math.isnan(end) for each in variance_share_intervals(np.ones((3, 3)), rng()) for end in each)
 
 
 def test_variance_shares_have_no_negative_part_and_know_when_there_is_none():
@@ -377,8 +426,78 @@ def test_variance_shares_have_no_negative_part_and_know_when_there_is_none():
 
 def test_variance_shares_of_a_table_that_is_not_crossed_are_refused():
     for values in ([[1, 2, 3]], [1, 2], [[1], [2]]):
-        with pytest.raises(ValueError, match="at least two of the first and the second; got shape"):
+        with pytest.raises(ValueError, match="at least two of each; got shape"):
             variance_shares(values)
+
+
+# Hyperparameters
+
+
+def test_explained_share_is_adjusted_r_squared_and_its_interval_the_jackknifes():
+    groups, values = rng(17).integers(3, size=14), rng(18).normal(size=14)
+    values[groups == 1] += 2
+
+    def adjusted(groups: np.ndarray, values: np.ndarray) -> float:
+        design = np.array([groups == each for each in np.unique(groups)], float).T
+        residual = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
+        return 1 - (residual**2).sum() / (len(values) - design.shape[1]) / values.var(ddof=1)
+
+    share, (low, high) = explained_share(groups, values)
+    without = [adjusted(np.delete(groups, place), np.delete(values, place)) for place in range(14)]
+    half = stats.t.ppf(0.975, 13) * math.sqrt(13 / 14 * sum((each - np.mean(without)) ** 2 for each in without))
+    assert share == pytest.approx(adjusted(groups, values))
+    assert (low, high) == pytest.approx((max(0, share - half), min(1, share + half)))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.7])
+def test_explained_share_covers_the_truth(share):
+    generator, covered = rng(19), 0
+    for _ in range(1000):
+        groups = np.repeat(np.arange(4), 6)
+        values = np.sqrt(share) * np.where(generator.permutation(groups) > 1, 1, -1)
+        groups, values = (values > 0) * 2 + generator.integers(2, size=24), values
+        values = values + np.sqrt(1 - share) * generator.standard_normal(24)
+        low, high = explained_share(groups, values).interval
+        covered += low <= share <= high
+    assert covered / 1000 >= 0.89
+
+
+def test_association_is_the_share_of_permutations_whose_smallest_p_is_as_small():
+    groups = [np.array([0, 0, 1, 1, 1]), np.array([0, 1, 0, 1, 1])]
+    values = np.array([0.1, 0.2, 0.7, 0.9, 0.85])
+
+    def f_tests(values: np.ndarray) -> list[float]:
+        return [stats.f_oneway(*(values[each == group] for group in np.unique(each))).pvalue for each in groups]
+
+    smallest = np.array([min(f_tests(np.array(each))) for each in itertools.permutations(values)])
+    expected = [np.mean(smallest <= each * (1 + 1e-9)) for each in f_tests(values)]
+    assert associations(groups, values, rng(), 20_000) == pytest.approx(expected, abs=0.015)
+
+
+def test_a_hyperparameter_of_one_value_and_equal_values_are_associated_with_nothing():
+    assert associations([[0, 0, 0, 0], [0, 1, 0, 1]], [1, 2, 3, 4], rng())[0] == 1
+    assert associations([[0, 1, 0, 1]], [2, 2, 2, 2], rng()).tolist() == [1]
+    assert associations([], [1, 2], rng()).shape == (0,)
+    assert explained_share([0, 0, 0, 1], [1, 1, 1, 1]).value == 0
+    assert math.isnan(explained_share([0, 1, 2], [1, 2, 3]).interval.low)
+
+
+def test_ranges_are_cut_at_quartiles_and_what_does_not_apply_is_a_group():
+    assert quantile_groups([1, 2, 3, 4, 5, 6, 7, 8]).tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert quantile_groups([5, math.nan, 1, 5]).tolist() == [1, -1, 0, 1]
+    assert quantile_groups([3, math.nan]).tolist() == [0, -1]
+
+
+def test_the_best_of_several_is_held_against_exchanging_configurations_seed_by_seed():
+    scores = np.array([[0.1, 0.3, 0.2], [0.5, 0.4, 0.2], [0.2, 0.6, 0.3]])
+    regrets = []
+    for each in itertools.product(itertools.permutations(range(3)), repeat=3):
+        means = np.mean([scores[list(order), seed] for seed, order in enumerate(each)], axis=0)
+        regrets.append(means.max() - means[0])
+    observed = scores.mean(axis=1).max() - scores.mean(axis=1)[0]
+    expected = np.mean([regret >= observed - 1e-12 for regret in regrets])
+    assert best_of_several(scores, 0, rng(), 20_000) == pytest.approx(expected, abs=0.01)
+    assert best_of_several(scores, scores.mean(axis=1).argmax(), rng()) == 1
 
 
 # What is refused everywhere
@@ -389,7 +508,6 @@ def test_variance_shares_of_a_table_that_is_not_crossed_are_refused():
     "name, call",
     [
         ("values", iqm),
-        ("values", worst_decile),
         ("values", lambda values: bootstrap_interval(values, np.mean, rng())),
         ("values", lambda values: performance_profile(values, [0.5])),
         ("thresholds", lambda values: performance_profile([0.5], values)),
@@ -404,7 +522,7 @@ def test_number_that_is_not_finite_is_refused_by_name(name, call, wrong):
         call([0.5, wrong])
 
 
-@pytest.mark.parametrize("call", [iqm, worst_decile, lambda values: bootstrap_interval(values, np.mean, rng())])
+@pytest.mark.parametrize("call", [iqm, lambda values: bootstrap_interval(values, np.mean, rng())])
 def test_statistic_of_no_values_is_refused(call):
     with pytest.raises(ValueError, match="values must hold at least one number"):
         call([])

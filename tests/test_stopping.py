@@ -51,8 +51,10 @@ def test_recoveries_are_counted_by_kind_beginning_and_decade_of_the_weight():
     ends = {
         0: curves_of("erm_like", "erm_like", *["collapsed"] * 8),
         1: curves_of("erm_like", "erm_like", *["collapsed"] * 8),
-        2: one_class(curves_of("erm_like", "erm_like", *["collapsed"] * 6, "partial", "partial"), 2, 8),
-        3: curves_of(*["partial"] * 10),
+        2: one_class(
+            curves_of("erm_like", "erm_like", *["collapsed"] * 6, "shape_not_learnt", "shape_not_learnt"), 2, 8
+        ),
+        3: curves_of(*["shape_not_learnt"] * 10),
     }
     digest = run_digest("embedded", SPEC, RUN)
     rows = [table.run_row("search", 0, seed, digest, RUN, curves, "cpu") for seed, curves in ends.items()]

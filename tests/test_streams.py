@@ -151,5 +151,5 @@ def test_a_folder_whose_tables_went_through_a_spreadsheet_is_read(study, tmp_pat
     (tmp_path / "trials.csv").write_bytes(codecs.BOM_UTF8 + trials.replace("\n", "\r\n").encode())
     assert [trial.number for trial in read_trials_csv(tmp_path / "trials.csv")] == [0, 1]
     (tmp_path / "study.toml").write_bytes((study / "study.toml").read_bytes())
-    (tmp_path / "summary.json").write_bytes(codecs.BOM_UTF8 + b'{"importance": {"ramp": 0.25}}')
-    assert load_study(tmp_path).importance == {"ramp": 0.25}
+    (tmp_path / "summary.json").write_bytes(codecs.BOM_UTF8 + b'{"provenance": {"command": "made by hand"}}')
+    assert load_study(tmp_path).provenance == {"command": "made by hand"}

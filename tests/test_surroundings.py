@@ -220,6 +220,7 @@ ramp = ["step", "linear"]
 trials = 2
 seeds = 1
 [confirm]
+top = 1
 seeds = 1
 """
 

@@ -160,7 +160,7 @@ def test_rows_that_no_driver_wrote_are_refused(irm, crafted, column, value):
 def test_strange_words_are_text_on_the_page(irm, crafted, monkeypatch):
     monkeypatch.undo()
     put_row(crafted, ramp="<script>alert(1)</script>")
-    told = {"importance": {"<b>": 1e999}, "provenance": {"command": ["<script>alert(2)"], "versions": 3, "<i>": None}}
+    told = {"provenance": {"command": ["<script>alert(2)"], "versions": 3, "<i>": None}}
     (crafted / "summary.json").write_text(json.dumps(told))
     record = load_study(crafted)
     from irm_study.report import write_report
@@ -184,17 +184,16 @@ def test_a_study_file_without_end_is_refused(irm):
 
 def test_a_summary_too_large_is_refused(crafted, monkeypatch):
     monkeypatch.setattr(untrusted, "MAX_TEXT_BYTES", 1000)
-    (crafted / "summary.json").write_text(json.dumps({"importance": {"x" * 2000: 1}}))
-    assert load_study(crafted).importance == {}
+    (crafted / "summary.json").write_text(json.dumps({"provenance": {"x" * 2000: 1}}))
+    assert load_study(crafted).provenance == {}
 
 
-SUMMARIES = ["[]", "{", '{"importance": [1], "provenance": 3}', "[" * 100_000, '{"importance": {"a": "b"}}']
+SUMMARIES = ["[]", "{", '{"provenance": 3}', "[" * 100_000, '{"provenance": ["a"]}']
 
 
 @pytest.mark.parametrize("summary", SUMMARIES)
 def test_a_summary_of_another_kind_is_not_believed(irm, crafted, summary):
     (crafted / "summary.json").write_text(summary)
-    assert load_study(crafted).importance == {}
     assert load_study(crafted).provenance == {}
     assert irm("status", crafted)[0] == irm("report", crafted)[0] == 0
 

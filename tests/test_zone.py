@@ -7,8 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from irm_study.config import EnvironmentSpec, RunConfig
-from irm_study.diagnosis import CRITERIA, STOPPING_RULES, Curves, diagnose, in_zone
+from irm_study.config import (
+    EnvironmentSpec,
+    RunConfig,
+    StudySpec,
+    Target,
+    TrainSpec,
+    read_study,
+    run_digest,
+    study_digest,
+)
+from irm_study.diagnosis import CRITERIA, STOPPING_RULES, Curves, diagnose, in_zone, score, zone_margin
+from irm_study.errors import ConfigError
 from irm_study.results import judge
 
 FRACTION = st.floats(0, 1, allow_nan=False)
@@ -57,7 +67,7 @@ def test_a_validation_environment_at_half_reversal_is_extrapolated_for_the_stopp
     # From 0.71 at a flip of 0.15 to 0.61 at 0.5 the line falls to 0.4957 at 0.9.
     assert pytest.approx(0.4957, abs=1e-4) == 0.71 - (0.71 - 0.61) * (0.9 - 0.15) / (0.5 - 0.15)
     assert not STOPPING_RULES["validation_target"].applies(curves, spec, RunConfig(stop="validation_target"))
-    assert diagnose(curves, spec, RunConfig(), "validation").mode == "partial"
+    assert diagnose(curves, spec, RunConfig(), "validation").mode != "invariant"
 
 
 @pytest.mark.parametrize(
@@ -73,3 +83,58 @@ def test_a_number_that_is_not_finite_is_in_no_zone():
     spec = EnvironmentSpec()
     assert not in_zone(run_of((np.nan, 0.8), 0.7, 0.0, spec), spec).any()
     assert not in_zone(run_of((0.8, 0.8), np.nan, 0.0, spec), spec).any()
+
+
+# A study's own target
+
+
+def test_the_target_is_the_study_s_for_mode_criterion_and_stopping_rule_alike():
+    spec = StudySpec(name="mine", target=Target(min=0.66))
+    curves = run_of((0.67, 0.69), 0.665, 0.0, spec.environments)
+    assert in_zone(curves, spec.environments)[-1] and not in_zone(curves, EnvironmentSpec())[-1]
+    assert diagnose(curves, spec.environments, RunConfig()).mode == "invariant"
+    assert STOPPING_RULES["oracle_target"].applies(curves, spec.environments, RunConfig(stop="oracle_target"))
+    assert score("oracle_success", curves, spec.environments) == 1
+    assert score("zone_margin", curves, spec.environments) == pytest.approx(0.005)
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "margin"),
+    [((0.71, 0.75), 0.66, 0.01), ((0.71, 0.75), 0.605, 0.005), ((0.69, 0.75), 0.80, -0.01), ((0.80, 0.80), 0.1, -0.5)],
+)
+def test_the_distance_to_the_zone_is_that_of_the_nearest_edge(train, test, margin):
+    spec = EnvironmentSpec()
+    assert zone_margin(run_of(train, test, 0.0, spec), spec)[-1] == pytest.approx(margin)
+
+
+def test_a_target_changes_no_run_but_those_that_stop_by_it():
+    plain = EnvironmentSpec()
+    other = plain.with_target(Target(train=0.72))
+    same, stopping = RunConfig(), RunConfig(stop="oracle_target")
+    assert run_digest("mnist", plain, same) == run_digest("mnist", other, same)
+    assert run_digest("mnist", plain, stopping) != run_digest("mnist", other, stopping)
+
+
+def test_a_study_with_another_target_is_another_study():
+    assert study_digest(StudySpec(name="mine")) != study_digest(StudySpec(name="mine", target=Target(min=0.66)))
+
+
+def test_a_target_given_in_python_reaches_the_file_and_the_file_s_reaches_the_environments():
+    environments = EnvironmentSpec().with_target(Target(min=0.66))
+    assert TrainSpec(environments=environments).target == Target(min=0.66)
+    assert TrainSpec(target=Target(test=0.65)).environments.target == Target(test=0.65)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("min = 0.66\ntrain = 0.7", "takes min, or train and test; got both"),
+        ("min = 0.4", "target.min: must be greater than 0.5; got 0.4"),
+        ("accuracy = 0.7", "target.accuracy: unknown key"),
+    ],
+)
+def test_a_target_that_cannot_be_is_refused(tmp_path, table, message):
+    path = tmp_path / "mine.toml"
+    path.write_text(f'name = "mine"\n[target]\n{table}\n')
+    with pytest.raises(ConfigError, match=message):
+        read_study(path)

@@ -100,7 +100,7 @@ def probes_share(config: RunConfig, digits: Digits, device: str) -> float:
     """Seconds of the probes at a checkpoint over seconds of training between two checkpoints; of one run."""
     program, state = _started(config, digits, 1, device)
     train, epoch = program.train_logits(state), _epoch(program, state)
-    probe = _warm(lambda: program.measurement.probe(state.parameters, train))
+    probe = _warm(lambda: program.measurement.probe(state.parameters, train, last=False))
     _warm(epoch)
     return statistics.median(
         seconds_of(probe, device) / (config.checkpoint_interval * seconds_of(epoch, device))

@@ -9,7 +9,8 @@ import typer
 from irm_study import __version__
 from irm_study.cli.bench_command import bench
 from irm_study.cli.compare_command import compare
-from irm_study.cli.study_commands import confirm, report, run, status
+from irm_study.cli.ideal_command import ideal
+from irm_study.cli.study_commands import confirm, region, report, run, status
 from irm_study.cli.train_commands import calibrate, train
 
 app = typer.Typer(
@@ -28,5 +29,5 @@ def about(version: Annotated[bool, typer.Option("--version", help="Print the ver
         raise typer.Exit
 
 
-for command in (run, train, report, status, confirm, compare, calibrate, bench):
+for command in (run, train, report, status, confirm, region, ideal, compare, calibrate, bench):
     app.command()(command)

@@ -1,4 +1,4 @@
-"""Commands on a study: run, report, status, confirm.
+"""Commands on a study: run, report, status, confirm, region.
 
 Heavy libraries are imported inside them, so that help is there at once.
 """
@@ -189,6 +189,49 @@ def confirm(
     if not trained:
         there = ", ".join(f"trial {row['trial']} has {row['seeds']}" for row in confirmed_table(record))
         notes.append(f"nothing was left to train: of the {spec.confirm.seeds} fresh seeds asked for, {there} already")
+    _finish(record, as_json, trained, notes, display.time_left_within)
+
+
+def region(
+    folder: Folder,
+    rate: Annotated[
+        float | None,
+        typer.Option(help="Above which success is to be predicted in all of the region, in (0, 1); by default 0.8."),
+    ] = None,
+    proof: Annotated[
+        int, typer.Option(min=1, max=100_000, help="Configurations drawn from it, each trained on a fresh seed.")
+    ] = 40,
+    again: Annotated[
+        bool,
+        typer.Option("--again", help="Once the proof is whole, find another region, from the proof's runs as well."),
+    ] = False,
+    jobs: Jobs = None,
+    device: Device = "cpu",
+    data_root: DataRoot = None,
+    storage: Storage = None,
+    scheduler: Scheduler = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find ranges in which runs succeed, and prove them on configurations drawn from them; a proof is extended."""
+    from irm_study.progress import Display
+    from irm_study.report import check_drawing
+    from irm_study.results import stored_spec
+    from irm_study.study import prove_region, usable_settings
+
+    if rate is not None and not 0 < rate < 1:
+        raise ConfigError(f"--rate: must lie between 0 and 1; got {rate:g}")
+    spec = stored_spec(folder)
+    settings = usable_settings(
+        spec, folder / "study.toml", jobs=jobs, device=device, data_root=data_root, storage=storage,
+        scheduler=scheduler, command=shown_command(sys.argv[1:]),
+    )  # fmt: skip
+    check_drawing()
+    with Display(quiet) as display:
+        record, trained = prove_region(spec, folder, rate, proof, again, settings, display)
+    notes = [f"the region's ranges: {folder / 'region.toml'}, which 'run' and 'train' take"]
+    if not trained:
+        notes.insert(0, f"nothing was left to train: its proof has the {proof} runs asked for, or more")
     _finish(record, as_json, trained, notes, display.time_left_within)
 
 

@@ -33,9 +33,12 @@ def print_study(name: str, criterion: str, summary: dict[str, Any]) -> None:
             table.add_row("tie in the search", tie["text"])
         table.add_row("its hyperparameters", _parameters(summary["best"]["parameters"]))
     for row in summary["confirmed"]:
-        table.add_row(f"confirmed: trial {row['trial']}", _confirmation(row))
+        table.add_row(f"confirmed: trial {row['trial']}", _confirmation(row, len(summary["confirmed"])))
     if summary["confirmed_tie"]:
         table.add_row("tie on fresh seeds", summary["confirmed_tie"]["text"])
+    if summary["region"]:
+        table.add_row("region", _sides(summary["region"]["box"]))
+        table.add_row("its proof", _proof(summary["region"]))
     Console(markup=False).print(table)
 
 
@@ -51,7 +54,7 @@ def print_status(name: str, summary: dict[str, Any]) -> None:
         if tie:
             print(f"search: {tie['text']}")
     for row in summary["confirmed"]:
-        print(f"confirmed: {_confirmation(row)}")
+        print(f"confirmed: {_confirmation(row, len(summary['confirmed']))}")
     if summary["confirmed_tie"]:
         print(f"fresh seeds: {summary['confirmed_tie']['text']}")
 
@@ -94,7 +97,7 @@ def print_comparison(summary: dict[str, Any]) -> None:
     console.print(table)
     for row in summary["sides"]:
         print(f"{row['name']}: {_modes(row['failure_modes'])}")
-    table = Table("first minus second", "n", "points", "95% interval", "p (Holm)" if len(summary["sides"]) > 2 else "p")
+    table = Table("first minus second", "n", "points", "95% interval", "p (Holm)")
     for pair in summary["pairs"]:
         table.add_row(f"{pair['first']} − {pair['second']}")
         for measure, name in MEASURES.items():
@@ -110,19 +113,19 @@ def print_comparison(summary: dict[str, Any]) -> None:
 
 def print_calibration(table: pd.DataFrame, summary: dict[str, Any]) -> None:
     """table: as `report.write_confusion` returns it. summary: as `report.agreement`."""
-    shown = Table("made to fail by", "intended", "with the test environment", "training images alone")
+    shown = Table("made to fail by", "intended", "with the test environment", "recoloured images")
     for (way, intended), group in table.groupby(["way", "intended"], sort=False):
         modes = [
             _modes(
                 dict(group.loc[group["evidence_source"] == source, ["failure_mode", "runs"]].itertuples(index=False))
             )
-            for source in ("test", "train")
+            for source in ("test", "recoloured")
         ]
         shown.add_row(way, intended, *modes)
     Console(markup=False).print(shown)
     for source, text in (
         ("test", "the mode that they were made for, with the test environment"),
-        ("train", "the mode that they were made for, from training images alone"),
+        ("recoloured", "the mode that they were made for, from recoloured training images"),
         ("between", "the same mode from both sources"),
     ):
         row = summary[source]
@@ -192,22 +195,49 @@ def _parameters(parameters: dict[str, Any]) -> str:
     )
 
 
-def _confirmation(row: dict[str, Any]) -> str:
-    stable = "stable: " if row["stable"] else ""
+def _sides(box: dict[str, Any]) -> str:
+    """The ranges and choices of a region."""
+    return ", ".join(
+        f"{key} {side['low']:.4g} to {side['high']:.4g}"
+        if isinstance(side, dict)
+        else f"{key} {'/'.join(map(str, side))}"
+        for key, side in box.items()
+    )
+
+
+def _proof(region: dict[str, Any]) -> str:
+    """region: as in `results.summary`."""
+    predicted = f"{region['share']:.2g} of the search space, success predicted above {region['rate']:.0%}"
+    proof = region["proof"]
+    if proof is None:
+        return f"{predicted}; not proven yet"
+    corrected = f", corrected for {region['attempt']} attempts" if region["attempt"] > 1 else ""
+    return (
+        f"{predicted}; in the target zone with {proof['successes']} of {proof['seeds']} configurations drawn from it, "
+        f"a fresh seed each (95% interval {proof['low']:.2f} to {proof['high']:.2f}{corrected})"
+    )
+
+
+def _confirmation(row: dict[str, Any], several: int) -> str:
+    """several: how many are confirmed; the interval is for the best of them."""
+    stable, of = "stable: " if row["stable"] else "", f" for the best of {several}" if several > 1 else ""
     return (
         f"{stable}in the target zone on {row['successes']} of {row['seeds']} fresh seeds "
-        f"(95% interval {row['low']:.2f} to {row['high']:.2f}); mean train {row['train_accuracy']:.3f}, "
+        f"(95% interval{of} {row['low']:.2f} to {row['high']:.2f}); mean train {row['train_accuracy']:.3f}, "
         f"test {row['test_accuracy']:.3f}; {_centres(row['score'])}"
     )
 
 
 def _centres(score: dict[str, dict[str, float]]) -> str:
-    """score: as in `results.over_seeds`."""
-    names = {"mean": "mean", "iqm": "middle half", "worst_decile": "worst tenth"}
-    known = [(names[key], centre) for key, centre in score.items() if math.isfinite(centre["low"])]
-    if not known:  # of one run there is no interval
-        return f"score {score['mean']['value']:.3f}"
+    """score: as in `results.over_seeds`. Of few runs there is no interval."""
+    mean, lowest = score["mean"], score["minimum"]
+    if not math.isfinite(mean["low"]):
+        return f"score: mean {mean['value']:.3f}, lowest {lowest['value']:.3f}"
     each = ", ".join(
-        f"{name} {centre['value']:.3f} ({centre['low']:.3f} to {centre['high']:.3f})" for name, centre in known
+        f"{name} {score[key]['value']:.3f} ({score[key]['low']:.3f} to {score[key]['high']:.3f})"
+        for key, name in (("mean", "mean"), ("iqm", "middle half"))
     )
-    return f"score: {each}; 95% bootstrap intervals"
+    return (
+        f"score: {each}, 95% bootstrap intervals; lowest {lowest['value']:.3f}, which at least "
+        f"{lowest['exceeded_by']:.0%} of all runs exceed, with 95% confidence"
+    )

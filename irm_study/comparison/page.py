@@ -70,7 +70,6 @@ def page(
         paired=paired_sentence(compared) if len(sides) == 2 else "",
         caveats=caveats(sides, compared),
         pairs=[row | {"measure": MEASURES[row["measure"]]} for row in compared.to_dict("records")],
-        many=len(sides) > 2,
         criterion=sides[0].criterion,
         exhibits=exhibits,
         inlined=inlined,

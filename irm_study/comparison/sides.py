@@ -16,12 +16,12 @@ from typing import Any
 import pandas as pd
 
 from irm_study.config import EnvironmentSpec, RunConfig, TrainSpec, read_train, run_digest
-from irm_study.diagnosis import CRITERIA, curves_from_row, score
+from irm_study.diagnosis import criteria_for, curves_from_row, reference_levels, score
 from irm_study.errors import ConfigError
 from irm_study.report import leading, trials_of
 from irm_study.results import StudyRecord, config_of, judged_runs, load_study, read_parts
 
-OTHERWISE = "oracle_min"
+OTHERWISE = "zone_margin"
 """The criterion by which sides are scored that were chosen by different ones."""
 SEEDS = {"confirm": "fresh seed", "search": "search seed", "train": "seed"}
 """What the seeds of a side are called, by its stage."""
@@ -49,6 +49,8 @@ class Side:
     record: StudyRecord | None
     best: bool
     """Whether it was taken as the best of its study, rather than named."""
+    chosen_of: int = 1
+    """Of how many configurations it is the best on these very runs: those confirmed, or those searched."""
 
 
 def load_sides(given: Sequence[str | StudyRecord]) -> list[Side]:
@@ -70,15 +72,21 @@ def load_sides(given: Sequence[str | StudyRecord]) -> list[Side]:
 def settings(sides: Sequence[Side]) -> tuple[dict[str, list[Any]], dict[str, Any]]:
     """Digits, environments and hyperparameters: those in which sides differ (a value a side), and the rest."""
     flat = [
-        {"digits": side.digits, **side.environments.model_dump(mode="json"), **side.run.model_dump(mode="json")}
+        {"digits": side.digits, **side.environments.model_dump(mode="json"), **_zone(side.environments),
+         **side.run.model_dump(mode="json")}
         for side in sides
-    ]
+    ]  # fmt: skip
     each = {key: [row[key] for row in flat] for key in flat[0]}
     differ = {key: values for key, values in each.items() if any(value != values[0] for value in values)}
     return differ, {key: values[0] for key, values in each.items() if key not in differ}
 
 
 # Their parts
+
+
+def _zone(environments: EnvironmentSpec) -> dict[str, float]:
+    levels = reference_levels(environments)
+    return {"target_train": levels.target_train, "target_test": levels.target_test}
 
 
 def _side(given: str | StudyRecord) -> Side:
@@ -129,16 +137,18 @@ def _of_study(record: StudyRecord, trial: int | None, given: str) -> Side:
     runs = own[fresh if fresh.any() else own["stage"] == "search"].reset_index(drop=True)
     spec, run = record.spec, config_of(runs.iloc[0].to_dict())
     name = spec.name if best else f"{spec.name}, trial {trial}"
+    chosen_of = record.runs.loc[record.runs["stage"] == stage, "digest"].nunique() if best else 1
     return Side(
-        name, record.folder, spec.digits, spec.environments, run, spec.study.criterion, stage, trial, runs, record, best
+        name, record.folder, spec.digits, spec.environments, run, spec.study.criterion, stage, trial, runs, record,
+        best, chosen_of,
     )  # fmt: skip
 
 
 def _scored_alike(sides: list[Side]) -> list[Side]:
-    """One criterion for all: the studies' own where they agree, else `oracle_min`."""
+    """One criterion for all: the studies' own where they agree, else `zone_margin`."""
     criteria = {side.criterion for side in sides if side.record is not None}
     criterion = criteria.pop() if len(criteria) == 1 else OTHERWISE
-    if CRITERIA[criterion].sees == "validation" and any(side.environments.validation_flip is None for side in sides):
+    if any(criterion not in criteria_for(side.environments) for side in sides):
         criterion = OTHERWISE
     scored = []
     for side in sides:

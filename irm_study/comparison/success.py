@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from irm_study import statistics
-from irm_study.comparison.measures import MEASURES, SIGNIFICANT, outcomes, pairs
+from irm_study.comparison.measures import MEASURES, outcomes, pairs
 from irm_study.comparison.sides import LONGEST, Side
 from irm_study.diagnosis import ReferenceLevels, reference_levels
 from irm_study.report import EXHIBITS as STUDY_EXHIBITS
@@ -24,7 +24,6 @@ from irm_study.report import (
     WIDE,
     Exhibit,
     StyledFigure,
-    interval,
     p_text,
     percent,
     percent_axis,
@@ -35,6 +34,7 @@ from irm_study.report import (
     styled,
 )
 from irm_study.results import counted
+from irm_study.statistics import SIGNIFICANT
 
 # Success rates
 
@@ -43,15 +43,12 @@ def _rates_sentence(outcomes: pd.DataFrame) -> str:
     top = outcomes.loc[outcomes["rate"].idxmax()]
     if top["rate"] == 0:
         return "No run of any configuration reached the target zone."
-    return (
-        f"The highest is {top['name']}'s, {percent(top['rate'])} "
-        f"(95% interval {interval(top['low'], top['high'])}, n = {top['n']})."
-    )
+    return f"The highest is {top['name']}'s, {top['successes']} of {top['n']} ({percent(top['rate'])})."
 
 
 @styled
 def draw_rates(outcomes: pd.DataFrame) -> Figure:
-    """Share of each side's runs in the target zone, with Wilson's 95% interval.
+    """Share of each side's runs in the target zone, with its 95% interval.
 
     outcomes: as `measures.outcomes`. Rates on the seeds of the search are hollow.
     """
@@ -74,7 +71,8 @@ def draw_rates(outcomes: pd.DataFrame) -> Figure:
 SUCCESS_RATES: Exhibit[Sequence[Side]] = Exhibit(
     name="success_rates",
     title="Success rates",
-    shows="Share of each configuration's runs that ended in the target zone, with Wilson's 95% interval; hollow "
+    shows="Share of each configuration's runs that ended in the target zone, with a 95% interval "
+    "that holds at any number of seeds and for the best of as many configurations as it was chosen from; hollow "
     "where the seeds are those that chose it.",
     table=lambda sides: (outcomes(sides),),
     sentence=_rates_sentence,
@@ -122,10 +120,10 @@ PERFORMANCE_PROFILE: Exhibit[Sequence[Side]] = Exhibit(
 
 
 def _differences_shown(sides: Sequence[Side]) -> str:
-    corrected = ", p corrected by Holm over the pairs" if len(sides) > 2 else ""
     return (
         "Success rates by Boschloo's test, seeds as if not shared; score and test accuracy run by run on shared "
-        f"seeds, by sign flips. 95% intervals of each difference; filled where p is below {SIGNIFICANT}{corrected}."
+        f"seeds, by sign flips. 95% intervals of each difference; filled where p, corrected by Holm over all of these "
+        f"tests, is below {SIGNIFICANT}."
     )
 
 

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from irm_study.comparison.measures import FEWEST_SHARED, SIGNIFICANT, signed
+from irm_study.comparison.measures import signed
 from irm_study.comparison.sides import SEEDS, Side
-from irm_study.report import SMALL, interval, p_text, plural
+from irm_study.report import SMALL, p_text, plural
+from irm_study.statistics import SIGNIFICANT
 
 
 def verdict(outcomes: pd.DataFrame, pairs: pd.DataFrame) -> str:
@@ -38,9 +39,7 @@ def verdict(outcomes: pd.DataFrame, pairs: pd.DataFrame) -> str:
             f"{first} minus {second} is {signed(row['difference'])} points ({span}; {p_text(row['p_holm'])})."
         )
     top = outcomes.loc[outcomes["rate"].idxmax()]
-    leads = (
-        f"{top['name']} has the highest rate, {reached[top['name']]} (95% interval {interval(top['low'], top['high'])})"
-    )
+    leads = f"the highest rate is that of {top['name']}, {reached[top['name']]}"
     if top["rate"] == 0:
         return f"None of {len(outcomes)} configurations reached the target zone, on {outcomes['n'].sum()} runs in all."
     if found.empty:
@@ -84,6 +83,16 @@ def caveats(sides: Sequence[Side], pairs: pd.DataFrame) -> list[str]:
     if len(criteria) > 1:
         notes.append(f"The studies chose by different criteria; all scores here are {sides[0].criterion}.")
     shared = pairs.loc[pairs["measure"] == "test_accuracy", "n_first"]
-    if (shared < FEWEST_SHARED).any():
-        notes.append(f"With fewer than {FEWEST_SHARED} shared seeds a paired test cannot reach p = 0.05.")
+    tests = int(pairs["p_value"].notna().sum())
+    few = [int(n) for n in shared if n > 0 and least_paired_p(int(n), tests) > SIGNIFICANT]
+    if few:
+        notes.append(f"With {plural(min(few), 'shared seed')} a paired test cannot reach p = {SIGNIFICANT} here.")
+    for side in sides:
+        if side.chosen_of > 1:
+            notes.append(f"{side.name} is the best of {side.chosen_of}: intervals and p allow for that choice.")
     return notes
+
+
+def least_paired_p(shared: int, tests: int) -> float:
+    """The lowest p that sign flips on so many shared seeds can reach after Holm's correction for so many tests."""
+    return min(1.0, 2.0 ** (1 - shared) * tests)

@@ -2,28 +2,45 @@
 
 from irm_study.config.digests import changed_fields, earlier_run_digest, is_digest_of, run_digest, study_digest
 from irm_study.config.effect import effective, without_effect
-from irm_study.config.run import FROM_ANNEAL, EnvironmentSpec, RunConfig, TrainSpec, is_whole, obeys_rules
+from irm_study.config.region import RegionSection, StudyRegion
+from irm_study.config.run import (
+    FROM_ANNEAL,
+    NEEDED_KEYS,
+    EnvironmentSpec,
+    RunConfig,
+    Target,
+    TrainSpec,
+    is_whole,
+    obeys_rules,
+)
 from irm_study.config.shipped import named_file, shipped_files
-from irm_study.config.space import Range
+from irm_study.config.space import Range, Space
 from irm_study.config.study import StudySpec
 from irm_study.config.toml import (
     checked,
     read_calibration,
+    read_region,
     read_setting,
     read_stored_study,
     read_study,
     read_train,
     refuse_repetition,
+    region_toml,
     study_toml,
     train_toml,
 )
 
 __all__ = [
     "FROM_ANNEAL",
+    "NEEDED_KEYS",
     "EnvironmentSpec",
     "Range",
+    "RegionSection",
     "RunConfig",
+    "Space",
+    "StudyRegion",
     "StudySpec",
+    "Target",
     "TrainSpec",
     "changed_fields",
     "checked",
@@ -34,11 +51,13 @@ __all__ = [
     "named_file",
     "obeys_rules",
     "read_calibration",
+    "read_region",
     "read_setting",
     "read_stored_study",
     "read_study",
     "read_train",
     "refuse_repetition",
+    "region_toml",
     "run_digest",
     "shipped_files",
     "study_digest",

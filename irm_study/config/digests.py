@@ -12,12 +12,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from irm_study.config.effect import effective
+from irm_study.config.kinds import kind
 from irm_study.config.run import EnvironmentSpec, RunConfig
 from irm_study.config.study import StudySpec
 from irm_study.config.validation import Section
 
 RENAMED = {("study", "waves"): "rungs"}
 """Keys of earlier versions: (table, old key) → present key. A digest goes by the old one, so that it stays the same."""
+
+EARLIER_DEFAULTS = {"criterion": "oracle_min"}
+"""Of keys of [study] whose default is another now; a digest goes by these, so that it stays the same."""
 
 
 def study_digest(spec: StudySpec) -> str:
@@ -37,7 +41,12 @@ def run_digest(digits: str, environments: EnvironmentSpec, run: RunConfig) -> st
 
 def earlier_run_digest(digits: str, environments: EnvironmentSpec, run: RunConfig) -> str:
     """As version 0.1 wrote it: without a letter, and of all hyperparameters."""
-    return digest({"digits": digits, "environments": _changed(environments), "run": _changed(run)})
+    parts = {"digits": digits, "environments": _changed(environments), "run": _changed(run)}
+    target = _changed(environments.target)
+    # The zone decides what such a run trains; of all others it says how they are judged.
+    if target and kind("stop", run.stop).asks_zone:
+        parts["target"] = target
+    return digest(parts)
 
 
 def changed_fields(stored: StudySpec, given: StudySpec) -> list[str]:
@@ -58,11 +67,17 @@ def digest(value: Any) -> str:
 def _identity(spec: StudySpec) -> dict[str, Any]:
     data = _changed(spec)
     data.pop("confirm", None)
-    data.get("study", {}).pop("trials", None)
+    study = data.setdefault("study", {})
+    study.pop("trials", None)
+    for key, default in EARLIER_DEFAULTS.items():
+        value = getattr(spec.study, key)
+        study.pop(key, None)
+        if value != default:
+            study[key] = value
     for (table, old), new in RENAMED.items():
         if new in data.get(table, {}):
             data[table][old] = data[table].pop(new)
-    if not data.get("study", {"": 0}):
+    if not study:
         data.pop("study")
     return data
 

@@ -11,7 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from irm_study.config.kinds import kind
 from irm_study.config.validation import Section, check_kind, shown
@@ -27,8 +35,31 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 LARGEST_WHOLE = 2**31 - 1
 """Of whole numbers without a limit of their own; samplers compute with them as double-precision numbers."""
+NEEDED_KEYS: dict[str | None, str] = {"validation": "validation_flip", "heldout": "heldout_examples"}
+"""What [environments] must set for a criterion or stopping rule, by what it sees."""
 NEAREST_FLIP = 0.1
 """Between an environment that judges and the mean of the training ones: accuracy is extrapolated over the distance."""
+
+
+Accuracy = Annotated[float, Field(gt=0.5, lt=1)]
+
+
+class Target(Section):
+    """What is called success: the accuracies that a run must reach, fractions. Left out: what follows from the label
+    noise (`diagnosis.reference_levels`), .70 and .60 for the authors' environments."""
+
+    train: Accuracy | None = None
+    """Of every training environment."""
+    test: Accuracy | None = None
+    """Under the reversed colour."""
+    min: Accuracy | None = None
+    """In place of both: the lowest of them all, as the authors chose their hyperparameters by."""
+
+    @model_validator(mode="after")
+    def one_way(self) -> Target:
+        if self.min is not None and (self.train is not None or self.test is not None):
+            raise ValueError("takes min, or train and test; got both")
+        return self
 
 
 class EnvironmentSpec(Section):
@@ -37,6 +68,8 @@ class EnvironmentSpec(Section):
     train_flips: tuple[Flip, ...] = (0.2, 0.1)
     test_flip: Flip = 0.9
     validation_flip: Flip | None = None
+    heldout_examples: int | None = Field(None, ge=2)
+    """Examples of each training environment, with its flip, that are held out of training, to extrapolate from."""
     label_noise: Annotated[float, Field(ge=0, lt=0.5)] = 0.25
     split: Literal["dealt", "blocks"] = "dealt"
     """`dealt`: training digits shuffled by the seed, then dealt in turn (the authors);
@@ -49,6 +82,7 @@ class EnvironmentSpec(Section):
     """`two`: red and green; `rgb`: the same with an empty blue; `grey`: colour removed (the oracle)."""
     normalise: bool = False
     """Subtract MNIST's mean 0.1307 and divide by its standard deviation 0.3081 (not the empty blue's mean)."""
+    _target: Target = PrivateAttr(default_factory=Target)
 
     @field_validator("train_flips", mode="before")
     @classmethod
@@ -56,6 +90,17 @@ class EnvironmentSpec(Section):
         if not isinstance(value, list | tuple) or not 2 <= len(value) <= 64:
             raise ValueError(f"needs a list of 2 to 64 flips, one for each training environment; got {shown(value)}")
         return tuple(value)
+
+    @property
+    def target(self) -> Target:
+        """What is called success in these environments: a study's [target], which changes no example."""
+        return self._target
+
+    def with_target(self, target: Target) -> EnvironmentSpec:
+        """The same environments, with another target."""
+        copy = self.model_copy()
+        copy._target = target
+        return copy
 
     @property
     def mean_flip(self) -> float:
@@ -71,10 +116,18 @@ class EnvironmentSpec(Section):
         """Every environment that is measured, in the order of the curves' last axis.
 
         `heldout` has the training environments' flips on the test environment's digits: what a
-        network knows of the training distribution when it cannot have memorised the examples.
+        network knows of the training distribution when it cannot have memorised the examples. `heldout1` … are held
+        out of the training environments, one of each.
         """
         validation = () if self.validation_flip is None else ("validation",)
-        return (*self.train_names, "heldout", "test", *validation)
+        return (*self.train_names, "heldout", "test", *validation, *self.heldout_names)
+
+    @property
+    def heldout_names(self) -> tuple[str, ...]:
+        """The parts that are held out of the training environments, in their order; () where there are none."""
+        if self.heldout_examples is None:
+            return ()
+        return tuple(f"heldout{number}" for number in range(1, len(self.train_flips) + 1))
 
 
 class RunConfig(Section):
@@ -158,7 +211,13 @@ class TrainSpec(Section):
     name: Annotated[str, StringConstraints(min_length=1, max_length=200)] = "train"
     digits: DigitsName = "embedded"
     environments: EnvironmentSpec = EnvironmentSpec()
+    target: Target = Target()
     run: RunConfig = RunConfig()
+
+    @model_validator(mode="after")
+    def environments_know_the_target(self) -> TrainSpec:
+        set_target(self)
+        return self
 
     @model_validator(mode="after")
     def obeys_the_rules(self) -> TrainSpec:
@@ -167,6 +226,13 @@ class TrainSpec(Section):
             if wrong := rule.broken(self.environments, self.run):
                 raise ValueError(f"run.{rule.keys[0]}: {wrong}")
         return self
+
+
+def set_target(spec: Any) -> None:
+    """Have a file's environments know its target; where it was made in Python without one, it takes theirs."""
+    if "target" not in spec.model_fields_set:
+        object.__setattr__(spec, "target", spec.environments.target)
+    object.__setattr__(spec, "environments", spec.environments.with_target(spec.target))
 
 
 def check_environments(environments: EnvironmentSpec) -> None:
@@ -180,6 +246,11 @@ def check_environments(environments: EnvironmentSpec) -> None:
                 f"{known:.4g}: where colours agree as often as in training nothing shows what follows them, and "
                 f"accuracy there is measured in any case ('heldout'); got {flip}"
             )
+    if environments.heldout_examples is not None and len(set(environments.train_flips)) == 1:
+        raise ValueError(
+            "environments.heldout_examples: accuracy is extrapolated over the training environments' flips, which must "
+            f"differ; got train_flips = {list(environments.train_flips)}"
+        )
 
 
 @dataclass(frozen=True)
@@ -205,16 +276,17 @@ def _needs_other_images(environments: EnvironmentSpec, run: RunConfig) -> str | 
     return f"{run.model!r} needs environments.resolution = {only}; got {environments.resolution}"
 
 
-def _needs_validation(environments: EnvironmentSpec, run: RunConfig) -> str | None:
-    if kind("stop", run.stop).sees != "validation" or environments.validation_flip is not None:
+def _needs_environment(environments: EnvironmentSpec, run: RunConfig) -> str | None:
+    needed = NEEDED_KEYS.get(kind("stop", run.stop).sees)
+    if needed is None or getattr(environments, needed) is not None:
         return None
-    return f"{run.stop!r} needs environments.validation_flip, which is not set"
+    return f"{run.stop!r} needs environments.{needed}, which is not set"
 
 
 RULES = (
     Rule(("anneal_epoch", "epochs"), _anneals_too_late),
     Rule(("model",), _needs_other_images),
-    Rule(("stop",), _needs_validation),
+    Rule(("stop",), _needs_environment),
 )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -42,7 +43,8 @@ class Range(Section):
     def number(cls, value: Any, info: ValidationInfo) -> Any:
         if value is None and info.field_name == "step":
             return None
-        if type(value) not in (int, float) or (type(value) is float and not math.isfinite(value)):
+        # A whole number of hundreds of digits is no floating-point number, with which it is compared.
+        if type(value) not in (int, float) or not -sys.float_info.max <= value <= sys.float_info.max:
             raise ValueError(f"needs a finite number; got {shown(value)}")
         return value
 

@@ -12,8 +12,17 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
 from irm_study.config.effect import without_effect
-from irm_study.config.kinds import kind
-from irm_study.config.run import DigitsName, EnvironmentSpec, RunConfig, Seed, check_environments
+from irm_study.config.kinds import kind, kind_names
+from irm_study.config.run import (
+    NEEDED_KEYS,
+    DigitsName,
+    EnvironmentSpec,
+    RunConfig,
+    Seed,
+    Target,
+    check_environments,
+    set_target,
+)
 from irm_study.config.space import Range, check_points, grid_points, not_in_space, read_each, search_entry, values_of
 from irm_study.config.validation import EntryErrors, Section, check_kind, shown
 
@@ -21,7 +30,7 @@ from irm_study.config.validation import EntryErrors, Section, check_kind, shown
 class StudySection(Section):
     trials: int = Field(12, ge=1, le=1_000_000)
     seeds: int | tuple[int, ...] = 4
-    criterion: str = "oracle_min"
+    criterion: str = "zone_margin"
     aggregate: str = "mean"
     rungs: tuple[Annotated[int, Field(ge=1)], ...] = ()
     """Racing: how many of a trial's seeds are trained before it is looked at again, all of them at the last rung. A
@@ -93,7 +102,7 @@ class StudySection(Section):
 
 
 class ConfirmSection(Section):
-    top: int = Field(1, ge=0, le=1000)
+    top: int = Field(3, ge=0, le=1000)
     seeds: int = Field(8, ge=1, le=100_000)
     target: float = Field(0.5, gt=0, lt=1)
     """A configuration is called stable when the lower end of its success rate's 95% interval is above this."""
@@ -149,6 +158,7 @@ class StudySpec(Section):
     name: Annotated[str, StringConstraints(min_length=1, max_length=200)]
     digits: DigitsName = "embedded"
     environments: EnvironmentSpec = EnvironmentSpec()
+    target: Target = Target()
     run: RunConfig = RunConfig()
     search: dict[str, Range | tuple[Any, ...]] = Field(default_factory=dict)
     study: StudySection = StudySection()
@@ -162,13 +172,28 @@ class StudySpec(Section):
         return read_each(table, search_entry)
 
     @model_validator(mode="after")
+    def environments_know_the_target(self) -> StudySpec:
+        set_target(self)
+        return self
+
+    @model_validator(mode="after")
     def consistent(self, info: ValidationInfo) -> StudySpec:
         check_environments(self.environments)
         # Version 0.1 let points that break a rule pass beside others that don't.
         check_points(self.search, self.environments, self.run, some=is_stored(info))
-        if self.environments.validation_flip is None and kind("criterion", self.study.criterion).sees == "validation":
+        needed = NEEDED_KEYS.get(kind("criterion", self.study.criterion).sees)
+        if needed is not None and getattr(self.environments, needed) is None:
+            raise ValueError(f"study.criterion: {self.study.criterion!r} needs environments.{needed}, which is not set")
+        return self
+
+    @model_validator(mode="after")
+    def pruned_trials_are_judged_by_fewer_seeds(self, info: ValidationInfo) -> StudySpec:
+        aggregate = self.study.aggregate
+        if len(self.study.rungs) > 1 and kind("aggregate", aggregate).of_low_end and not is_stored(info):
+            allowed = ", ".join(name for name in kind_names("aggregate") if not kind("aggregate", name).of_low_end)
             raise ValueError(
-                f"study.criterion: {self.study.criterion!r} needs environments.validation_flip, which is not set"
+                f"study.aggregate: {aggregate!r} of a pruned trial is that of fewer seeds, and higher for that alone; "
+                f"with study.rungs one of: {allowed}"
             )
         return self
 

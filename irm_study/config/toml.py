@@ -19,6 +19,7 @@ import tomli_w
 from pydantic import ValidationError
 
 from irm_study.config.digests import RENAMED, study_digest
+from irm_study.config.region import RegionSection, StudyRegion, outside
 from irm_study.config.run import TrainSpec
 from irm_study.config.shipped import KINDS, command_for
 from irm_study.config.study import CalibrationFile, StudySpec
@@ -37,6 +38,7 @@ def read_study(path: Path, overrides: Mapping[str, Any] | None = None, unset: It
     Raises ConfigError for anything that is wrong with the file.
     """
     data = _read_toml(path)
+    data.pop("region", None)
     renamed = _rename_keys(data)
     _leave_out(data, unset, path)
     _replace(data, overrides or {})
@@ -86,7 +88,7 @@ def read_setting(text: str) -> tuple[str, Any]:
 
 
 def read_train(path: Path, overrides: Mapping[str, Any] | None = None, unset: Iterable[str] = ()) -> TrainSpec:
-    """The configuration in a file for `train`: [environments] and [run]; of a study file, those alone.
+    """The configuration in a file for `train`: [environments] and [run]; of a study file, and of a region, those alone.
 
     overrides, unset: as in `read_study`.
     """
@@ -95,9 +97,10 @@ def read_train(path: Path, overrides: Mapping[str, Any] | None = None, unset: It
     data.setdefault("name", path.stem)
     _refuse_ways(data, path, "train")
     searched = data.pop("search", None)
+    region = data.pop("region", None)
     for table in ("study", "confirm", "digest", "confirmed"):
         data.pop(table, None)
-    if searched:
+    if searched and region is None:
         raise ConfigError(
             f"{path}: search: 'train' takes one configuration; a file with [search] is for 'irm-study run'"
         )
@@ -134,6 +137,21 @@ def read_stored_study(path: Path) -> StudySpec:
     return _validate(StudySpec, data, path, stored=True)
 
 
+def read_region(path: Path, study: StudySpec) -> StudyRegion:
+    """The region.toml of a study's folder. Raises ConfigError where it is none of this study."""
+    data = _read_toml(path)
+    found = _validate(RegionSection, data.pop("region", {}), Path(f"{path}: region"))
+    spec = _validate(StudySpec, data, path, stored=True)
+    if wrong := outside(spec.search, study.search):
+        raise ConfigError(f"{path}: {wrong}")
+    return StudyRegion(spec, found)
+
+
+def region_toml(region: StudyRegion, comment: str) -> str:
+    """A file that `run` takes as the study of a region, and `train` as its middle, under a comment."""
+    return _commented(comment) + tomli_w.dumps(_plain(region.spec) | {"region": _plain(region.found)})
+
+
 def study_toml(spec: StudySpec) -> str:
     """The study as run, every value written out, with its digest."""
     return tomli_w.dumps({"digest": study_digest(spec), **_plain(spec)})
@@ -141,8 +159,11 @@ def study_toml(spec: StudySpec) -> str:
 
 def train_toml(spec: TrainSpec, comment: str) -> str:
     """A file that `irm-study train` takes as it is, under a comment of one or more lines."""
-    head = "".join(f"# {line}\n" for line in comment.splitlines())
-    return head + tomli_w.dumps(_plain(spec))
+    return _commented(comment) + tomli_w.dumps(_plain(spec))
+
+
+def _commented(comment: str) -> str:
+    return "".join(f"# {line}\n" for line in comment.splitlines())
 
 
 def _refuse_ways(data: Mapping[str, Any], path: Path, command: str) -> None:

@@ -146,6 +146,7 @@ def _draw(
     """Rows, labels and colours of every environment of one seed, by the environment's name."""
     drawn = {}
     flips = dict(zip(spec.train_names, spec.train_flips, strict=True)) | {"test": spec.test_flip}
+    flips |= dict(zip(spec.heldout_names, spec.train_flips, strict=False))
     if spec.validation_flip is not None:
         flips["validation"] = spec.validation_flip
     for name, members in _split(digits, spec, seed, phases).items():
@@ -177,6 +178,15 @@ def _split(digits: Digits, spec: EnvironmentSpec, seed: int, phases: int) -> dic
     if spec.validation_flip is not None:
         validation_count = min(test_count, train_count // (parts + 1))
         train, split["validation"] = train[:-validation_count], train[-validation_count:]
+    if spec.heldout_examples is not None:
+        count = -(-spec.heldout_examples // phases)
+        if len(train) < (count + 2) * parts:
+            raise ValueError(
+                f"environments.heldout_examples must leave digits to train on; got {spec.heldout_examples} of each of "
+                f"{parts} training environments, which have {len(train) * phases} images of {digits.name} together"
+            )
+        for name in spec.heldout_names:
+            train, split[name] = train[:-count], train[-count:]
     each = len(train) // parts
     for index, name in enumerate(spec.train_names):
         dealt = train[index::parts][:each] if spec.split == "dealt" else train[index * each : (index + 1) * each]

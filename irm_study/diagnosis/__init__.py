@@ -1,15 +1,18 @@
 """What a run's curves mean: how it failed, how it is scored, whether it should stop."""
 
-from irm_study.diagnosis.advice import EXPLANATIONS, collapse_began
+from irm_study.diagnosis.advice import ADVICE, EXPLANATIONS, Advice, collapse_began
 from irm_study.diagnosis.criteria import AGGREGATES, CRITERIA, Criterion, criteria_for, evidence_used, score
 from irm_study.diagnosis.curves import PROBES, QUANTITIES, Curves, curve_columns, curves_from_row
-from irm_study.diagnosis.evidence import EVIDENCE_SOURCES
+from irm_study.diagnosis.evidence import EVIDENCE_SOURCES, available_sources
+from irm_study.diagnosis.history import collapses
 from irm_study.diagnosis.levels import ReferenceLevels, reference_levels
-from irm_study.diagnosis.modes import FAILURE_MODES, MODES, Diagnosis, collapses, diagnose
+from irm_study.diagnosis.modes import FAILURE_MODES, MODES, Diagnosis, diagnose
+from irm_study.diagnosis.skills import Skill, skill
 from irm_study.diagnosis.stopping import STOPPING_RULES, StoppingRule, first_collapse, reason_to_stop
-from irm_study.diagnosis.zone import in_zone
+from irm_study.diagnosis.zone import in_zone, zone_margin
 
 __all__ = [
+    "ADVICE",
     "AGGREGATES",
     "CRITERIA",
     "EVIDENCE_SOURCES",
@@ -19,11 +22,14 @@ __all__ = [
     "PROBES",
     "QUANTITIES",
     "STOPPING_RULES",
+    "Advice",
     "Criterion",
     "Curves",
     "Diagnosis",
     "ReferenceLevels",
+    "Skill",
     "StoppingRule",
+    "available_sources",
     "collapse_began",
     "collapses",
     "criteria_for",
@@ -36,4 +42,6 @@ __all__ = [
     "reason_to_stop",
     "reference_levels",
     "score",
+    "skill",
+    "zone_margin",
 ]

@@ -7,26 +7,29 @@ To add one, write a function and name it in `CRITERIA`, likewise in `AGGREGATES`
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from irm_study.config import EnvironmentSpec
+from irm_study.config import NEEDED_KEYS, EnvironmentSpec
 from irm_study.diagnosis.curves import Curves
-from irm_study.diagnosis.modes import has_diverged
-from irm_study.diagnosis.zone import in_zone
+from irm_study.diagnosis.history import has_diverged, knows_nothing
+from irm_study.diagnosis.zone import in_zone, zone_margin
 from irm_study.statistics import iqm
-
-WORST = 0.0
-"""The score of a run that diverged: a finding, not a failure of the trial."""
 
 
 def score(criterion: str, curves: Curves, environments: EnvironmentSpec) -> float:
-    """The run's score at its last checkpoint, in [0, 1], higher is better."""
-    if has_diverged(curves):
-        return WORST
-    return float(CRITERIA[criterion].function(curves, environments))
+    """The run's score at its last checkpoint, higher is better.
+
+    A run that diverged, or knows nothing in training, counts as accuracy 0 in every environment: a constant, which
+    guesses right half of the time, must not score above an honest run.
+    """
+    function = CRITERIA[criterion].function
+    if has_diverged(curves) or knows_nothing(curves)[-1]:
+        nothing = {name: np.zeros_like(getattr(curves, name)) for name in ("accuracy", "swapped_accuracy")}
+        curves = replace(curves, **nothing)
+    return float(function(curves, environments))
 
 
 def oracle_min(curves: Curves, environments: EnvironmentSpec) -> float:
@@ -55,43 +58,65 @@ def train_only(curves: Curves, environments: EnvironmentSpec) -> float:
 
 @dataclass(frozen=True)
 class Criterion:
-    """function: (curves, environments) → the run's score, in [0, 1]. sees: the environment that it looks at beside
-    the training ones; one that looks at the test environment is an oracle. tie_break: the name of a finer criterion
-    that looks at no more than this one, by which configurations of equal value are ordered."""
+    """function: (curves, environments) → the run's score. sees: the environment that it looks at beside the training
+    ones; one that looks at the test environment is an oracle. tie_break: the name of a finer criterion that looks at no
+    more than this one, by which configurations of equal value are ordered. wants_zone: whether its order is that of the
+    distance to the target zone, so that what it prefers is what counts as success. knows_the_feature: whether it
+    presumes that one knows which feature is the spurious one."""
 
     function: Callable[[Curves, EnvironmentSpec], float]
-    sees: Literal["test", "validation"] | None = None
+    sees: Literal["test", "validation", "heldout"] | None = None
     tie_break: str | None = None
+    wants_zone: bool = False
+    knows_the_feature: bool = False
 
     @property
     def is_oracle(self) -> bool:
         return self.sees == "test"
 
 
+def _margin(source: str) -> Callable[[Curves, EnvironmentSpec], float]:
+    """`zone_margin` at the last checkpoint, as an evidence source shows it."""
+    return lambda curves, environments: float(zone_margin(curves, environments, source)[-1])
+
+
 CRITERIA: dict[str, Criterion] = {
+    "zone_margin": Criterion(_margin("test"), sees="test", wants_zone=True),
+    "zone_margin_validation": Criterion(_margin("validation"), sees="validation", wants_zone=True),
+    "zone_margin_heldout": Criterion(_margin("heldout"), sees="heldout", wants_zone=True),
+    "zone_margin_recoloured": Criterion(_margin("recoloured"), wants_zone=True, knows_the_feature=True),
     "oracle_min": Criterion(oracle_min, sees="test"),
-    "oracle_success": Criterion(oracle_success, sees="test", tie_break="oracle_min"),
+    "oracle_success": Criterion(oracle_success, sees="test", tie_break="zone_margin", wants_zone=True),
     "validation_min": Criterion(validation_min, sees="validation"),
-    "train_only": Criterion(train_only),
+    "train_only": Criterion(train_only, knows_the_feature=True),
 }
 
 
 def criteria_for(environments: EnvironmentSpec) -> list[str]:
     """The criteria that these environments allow."""
-    return [
-        name
-        for name, criterion in CRITERIA.items()
-        if environments.validation_flip is not None or criterion.sees != "validation"
-    ]
+    needed = {name: NEEDED_KEYS.get(criterion.sees) for name, criterion in CRITERIA.items()}
+    return [name for name, key in needed.items() if key is None or getattr(environments, key) is not None]
 
 
-AGGREGATES: dict[str, Callable[[np.ndarray], float]] = {
-    "mean": lambda scores: float(np.mean(scores)),
-    "median": lambda scores: float(np.median(scores)),
-    "iqm": lambda scores: float(iqm(scores)),
-    "worst_seed": lambda scores: float(np.min(scores)),
-    "lower_quartile": lambda scores: float(np.quantile(scores, 0.25)),
-    "lower_decile": lambda scores: float(np.quantile(scores, 0.1)),
+@dataclass(frozen=True)
+class Aggregate:
+    """function: (scores of a trial's seeds) → its objective value. of_low_end: whether it is higher of fewer seeds for
+    that alone."""
+
+    function: Callable[[np.ndarray], float]
+    of_low_end: bool = False
+
+    def __call__(self, scores: np.ndarray) -> float:
+        return float(self.function(scores))
+
+
+AGGREGATES: dict[str, Aggregate] = {
+    "mean": Aggregate(np.mean),
+    "median": Aggregate(np.median),
+    "iqm": Aggregate(lambda scores: float(iqm(scores))),
+    "worst_seed": Aggregate(np.min, of_low_end=True),
+    "lower_quartile": Aggregate(lambda scores: np.quantile(scores, 0.25), of_low_end=True),
+    "lower_decile": Aggregate(lambda scores: np.quantile(scores, 0.1), of_low_end=True),
 }
 
 
@@ -101,7 +126,9 @@ def evidence_used(criterion: str) -> str:
         return "oracle: the choice looked at the test environment"
     if CRITERIA[criterion].sees == "validation":
         return "a fourth environment, held out from training; the test environment was not looked at"
-    return "the training environments alone"
+    if CRITERIA[criterion].sees == "heldout":
+        return "a part held out of the training environments, extrapolated over their flips"
+    return "the training environments alone, recoloured: it is presumed to be known which feature is spurious"
 
 
 def _train(curves: Curves) -> float:

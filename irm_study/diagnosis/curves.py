@@ -5,6 +5,7 @@ Numbers only: how they come about is the trainer's business, what they mean is s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +14,11 @@ import numpy as np
 
 QUANTITIES = ("nll", "accuracy", "gradient", "spread", "positive_share")
 """Measured in every environment."""
+TRAINED = re.compile(r"train\d+")
+"""The names of the environments that are trained on; all others are measured only."""
 PROBES = ("grey_accuracy", "swapped_accuracy", "swap_share")
 """Measured on training images whose colour was changed: what can be told of the use of colour without another
 environment."""
-
-MEASURED_ONLY = ("heldout", "test", "validation")
-"""Environments on which nothing trains; all others are training environments."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Curves:
     @property
     def train(self) -> list[int]:
         """Positions of the training environments along the last axis."""
-        return [index for index, name in enumerate(self.environments) if name not in MEASURED_ONLY]
+        return [index for index, name in enumerate(self.environments) if TRAINED.fullmatch(name)]
 
     def of(self, environment: str) -> int | None:
         """The position of an environment along the last axis; None where it was not measured."""

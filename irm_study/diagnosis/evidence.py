@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from irm_study.config import EnvironmentSpec
+from irm_study.config import NEEDED_KEYS, EnvironmentSpec
 from irm_study.diagnosis.curves import Curves
 
 
@@ -39,9 +39,26 @@ def from_recoloured(curves: Curves, environments: EnvironmentSpec) -> np.ndarray
     return curves.swapped_accuracy
 
 
+def from_heldout(curves: Curves, environments: EnvironmentSpec) -> np.ndarray:
+    """Accuracy at `reversed_flip` on the line through those of the parts held out of the training environments, by
+    least squares over their flips. It presumes that one knows the flips, and not which feature is the spurious one."""
+    accuracy = np.stack([curves.accuracy_in(name) for name in environments.heldout_names], axis=1)
+    flips = np.asarray(environments.train_flips) - environments.mean_flip
+    slope: np.ndarray = accuracy @ flips / (flips @ flips)
+    line = accuracy.mean(1) + slope * (reversed_flip(environments) - environments.mean_flip)
+    return np.asarray(np.clip(line, 0, 1))
+
+
+def available_sources(environments: EnvironmentSpec) -> list[str]:
+    """The evidence sources that some environments have."""
+    needed = {name: NEEDED_KEYS.get(name) for name in EVIDENCE_SOURCES}
+    return [name for name, key in needed.items() if key is None or getattr(environments, key) is not None]
+
+
 EVIDENCE_SOURCES: dict[str, Callable[[Curves, EnvironmentSpec], np.ndarray]] = {
     "test": from_test,
     "validation": from_validation,
+    "heldout": from_heldout,
     "recoloured": from_recoloured,
 }
 """(curves, environments) → accuracy under the reversed colour at every checkpoint, (checkpoints,); NaN where it was not

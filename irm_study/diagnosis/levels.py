@@ -22,11 +22,11 @@ class ReferenceLevels:
 
     shape: accuracy of the best invariant predictor (the digit's shape alone). bayes: mean training
     accuracy of the best predictor of colour and shape together; bayes_nll: its mean NLL in nats. target_train,
-    target_test: where the target zone begins, four fifths and two fifths of the way from chance to `shape` (.70 and .60
-    for the authors' environments). erm_train: mean training accuracy from which a run follows colour, six sevenths of
-    the way from chance to that of colour alone (.80 there). memorised_train, memorised_nll: accuracy and NLL that
-    colour and shape cannot give but by luck, for so many examples. unlike: how far two accuracies lie apart that are
-    not called alike.
+    target_test: where the target zone begins, as the target says; left out, four fifths and two fifths of the way from
+    chance to `shape` (.70 and .60 for the authors' environments). erm_train: mean training accuracy from which a run
+    follows colour, six sevenths of the way from chance to that of colour alone (.80 there). memorised_train,
+    memorised_nll: accuracy and NLL that colour and shape cannot give but by luck, for so many examples. unlike: how far
+    two accuracies lie apart that are not called alike.
     """
 
     shape: float
@@ -60,14 +60,14 @@ def reference_levels(environments: EnvironmentSpec, train_examples: int = 50_000
                 loss = -math.log(agree / (agree + against))
                 nll += agree * loss
                 square += agree * loss**2
-    way = shape - 0.5
+    way, target = shape - 0.5, environments.target
     luck = STANDARD_ERRORS / math.sqrt(train_examples)
     return ReferenceLevels(
         shape=shape,
         bayes=bayes,
         bayes_nll=nll,
-        target_train=0.5 + 0.8 * way,
-        target_test=0.5 + 0.4 * way,
+        target_train=target.min or target.train or 0.5 + 0.8 * way,
+        target_test=target.min or target.test or 0.5 + 0.4 * way,
         erm_train=0.5 + 6 / 7 * abs(0.5 - mean_flip),
         memorised_train=bayes + luck * math.sqrt(bayes * (1 - bayes)),
         memorised_nll=nll - luck * math.sqrt(max(0.0, square - nll**2)),

@@ -15,7 +15,7 @@ import numpy as np
 
 from irm_study.config import EnvironmentSpec, RunConfig
 from irm_study.diagnosis.curves import Curves
-from irm_study.diagnosis.modes import collapses
+from irm_study.diagnosis.history import collapses
 from irm_study.diagnosis.zone import in_zone
 
 PLATEAU_CHECKPOINTS = 5
@@ -58,16 +58,18 @@ def train_plateau(curves: Curves, environments: EnvironmentSpec, config: RunConf
 @dataclass(frozen=True)
 class StoppingRule:
     """applies: (curves so far, environments, configuration) → whether the run ends here.
-    sees: the environments that it looks at beside the training ones."""
+    sees: the environments that it looks at beside the training ones. asks_zone: whether it asks for the target zone, so
+    that a run's training depends on the target."""
 
     applies: Callable[[Curves, EnvironmentSpec, RunConfig], bool]
     sees: Literal["test", "validation"] | None = None
+    asks_zone: bool = False
 
 
 STOPPING_RULES: dict[str, StoppingRule] = {
     "none": StoppingRule(none),
-    "oracle_target": StoppingRule(oracle_target, sees="test"),
-    "validation_target": StoppingRule(validation_target, sees="validation"),
+    "oracle_target": StoppingRule(oracle_target, sees="test", asks_zone=True),
+    "validation_target": StoppingRule(validation_target, sees="validation", asks_zone=True),
     "train_plateau": StoppingRule(train_plateau),
 }
 

@@ -26,6 +26,7 @@ STAGES = {
     "criterion": "other criteria's choices",
     "neighbour": "neighbourhood",
     "draws": "draws of data and of initialisations",
+    "region": "proof of the region",
     "train": "training",
 }
 LINE_EVERY = 10.0

@@ -16,7 +16,7 @@ from irm_study.report.style import MODE_NAMES, WIDE, StyledFigure, styled, write
 from irm_study.report.text import plural, printable
 from irm_study.statistics import success_rate
 
-SOURCES = {"test": "failure_mode", "train": "failure_mode_train"}
+SOURCES = {"test": "failure_mode", "recoloured": "failure_mode_recoloured"}
 """Evidence source, and the column of the table of runs that holds the verdict from it."""
 
 
@@ -33,7 +33,7 @@ def agreement(runs: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """For each evidence source: how many runs got the mode that they were made for, of how many, and the share with
     its 95% interval (Wilson). `between`: how many got the same mode from both."""
     counts = {source: int((runs[column] == runs["intended"]).sum()) for source, column in SOURCES.items()}
-    counts["between"] = int((runs["failure_mode"] == runs["failure_mode_train"]).sum())
+    counts["between"] = int((runs["failure_mode"] == runs["failure_mode_recoloured"]).sum())
     summary = {}
     for name, count in counts.items():
         share, interval = success_rate(count, len(runs))
@@ -42,7 +42,7 @@ def agreement(runs: pd.DataFrame) -> dict[str, dict[str, Any]]:
 
 
 def confusion(runs: pd.DataFrame) -> pd.DataFrame:
-    """way, intended, evidence_source (test | train), failure_mode, runs: a row for each mode that was diagnosed."""
+    """way, intended, evidence_source (test | recoloured), failure_mode, runs: a row for each mode that was given."""
     rows = []
     for way, group in runs.groupby("way", sort=False):
         for source, column in SOURCES.items():
@@ -62,7 +62,7 @@ def _confusion_sentence(table: pd.DataFrame) -> str:
     right = table[table["failure_mode"] == table["intended"]].groupby("evidence_source")["runs"].sum()
     return (
         f"Of {plural(total, 'run')}, {right.get('test', 0)} got the mode that they were made for with the test "
-        f"environment, and {right.get('train', 0)} from training images alone."
+        f"environment, and {right.get('recoloured', 0)} from recoloured training images."
     )
 
 
@@ -79,7 +79,7 @@ def draw_confusion(table: pd.DataFrame) -> Figure:
     modes = [mode for mode in MODE_NAMES if (table["failure_mode"] == mode).any() or mode in intended.values()]
     figure = StyledFigure((WIDE, 1.25 + 0.23 * len(intended)), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
-    titles = {"test": "with the test environment", "train": "from training images alone"}
+    titles = {"test": "with the test environment", "recoloured": "from recoloured training images"}
     for ax, (source, title) in zip(panels, titles.items(), strict=True):
         own = table[table["evidence_source"] == source]
         counts = own.pivot_table(index="way", columns="failure_mode", values="runs")
@@ -91,8 +91,8 @@ def draw_confusion(table: pd.DataFrame) -> Figure:
 CONFUSION: Exhibit[pd.DataFrame] = Exhibit(
     name="confusion",
     title="Runs made to fail, and what they are called",
-    shows="How runs made to fail were diagnosed, with the test environment and from training images alone; a frame "
-    "marks the mode that a way was made for.",
+    shows="How runs made to fail were diagnosed, with the test environment and from recoloured training images; a "
+    "frame marks the mode that a way was made for.",
     table=lambda runs: (confusion(runs),),
     sentence=_confusion_sentence,
     draw=draw_confusion,

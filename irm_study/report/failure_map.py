@@ -20,8 +20,8 @@ from irm_study.report.map_places import MapAxis, map_axis, placed
 from irm_study.report.marks import legend, log_ticks, mark_runs, mode_handles, nothing, panels
 from irm_study.report.runs import runs_of
 from irm_study.report.searched import NOT_APPLICABLE, Searched, by_importance, places, searched
-from irm_study.report.style import GRID, INK, MODE_NAMES, WIDE, styled
-from irm_study.report.text import ASLANT, distinct_names, plural, printable, short, shortened, tick_names, words
+from irm_study.report.style import GRID, INK, WIDE, styled
+from irm_study.report.text import ASLANT, distinct_names, plural, printable, shortened, tick_names, words
 from irm_study.results import StudyRecord
 
 MOST_PANELS = 6
@@ -44,7 +44,8 @@ class MapKeys:
 
 
 def map_keys(record: StudyRecord, x: str | None = None, y: str | None = None) -> MapKeys:
-    """The two most important hyperparameters, or those that the user names, and the most important choice of the rest.
+    """The two hyperparameters with the largest importance, or those that the user names, and of the rest the choice
+    with the largest.
 
     Raises ConfigError for a key that was not searched.
     """
@@ -91,12 +92,6 @@ def _map_sentence(marks: pd.DataFrame, keys: MapKeys) -> str:
         silent = int(marks[name].isna().sum())
         if silent:
             text += f" {words(each.key).capitalize()} does not apply to {plural(silent, 'run')}, at {NOT_APPLICABLE}."
-    medians = marks.groupby("failure_mode")["x"].median().dropna()
-    shown = [mode for mode in ("erm_like", "invariant", "collapsed") if mode in medians]
-    if keys.x is not None and not keys.x.choices and len(shown) > 1:
-        values = {mode: 10 ** medians[mode] if keys.x.log else medians[mode] for mode in shown}
-        each_mode = ", ".join(f"{MODE_NAMES[mode]} {short(values[mode])}" for mode in shown)
-        text += f" Median {words(keys.x.key)} of runs that ended {each_mode}."
     return text
 
 
@@ -177,8 +172,9 @@ def _number_ticks(axis: MapAxis) -> dict[float, str]:
 FAILURE_MAP: Exhibit[StudyRecord] = Exhibit(
     name="failure_map",
     title="Failure map",
-    shows="Where in the search space runs end how, over the two hyperparameters that matter most, or those named with "
-    "--map. Each mark is a run; marks at the same values stand around them, nearer than to any others that were tried.",
+    shows="Where in the search space runs end how, over the two hyperparameters with the largest shares of the "
+    "objective's variance (of few trials the first two), or those named with --map. Each mark is a run; marks at "
+    "the same values stand around them, nearer than to any others that were tried.",
     table=map_marks,
     sentence=_map_sentence,
     draw=draw_map,

@@ -83,14 +83,23 @@ WHEN_FAILURES_BEGIN: Exhibit[StudyRecord] = Exhibit(
 # Verdicts without the test environment
 
 
+BLIND = {
+    "validation": "the validation environment",
+    "heldout": "what is held out of the training environments",
+    "recoloured": "recoloured training images",
+}
+"""Evidence sources that do without the test environment."""
+
+
 def agreement(record: StudyRecord) -> pd.DataFrame:
     """How often runs get the same verdict without the test environment as with it.
 
-    evidence_source (train | validation), failure_mode (with the test environment), failure_mode_by_source, runs.
+    evidence_source (validation | heldout | recoloured), failure_mode (with the test environment),
+    failure_mode_by_source, runs.
     """
     runs = runs_of(record)
     rows = []
-    for source in ("train", "validation"):
+    for source in BLIND:
         column = f"failure_mode_{source}"
         if column not in runs or not (runs[column] != "").any():
             continue
@@ -105,11 +114,10 @@ def agreement(record: StudyRecord) -> pd.DataFrame:
 
 def _agreement_sentence(table: pd.DataFrame) -> str:
     sentences = []
-    names = {"train": "training images alone", "validation": "the validation environment"}
     for source, own in table.groupby("evidence_source", sort=False):
         same = int(own.loc[own["failure_mode"] == own["failure_mode_by_source"], "runs"].sum())
         differ = own[own["failure_mode"] != own["failure_mode_by_source"]]
-        text = f"From {names[str(source)]}, {same} of {plural(int(own['runs'].sum()), 'run')} get the same verdict"
+        text = f"From {BLIND[str(source)]}, {same} of {plural(int(own['runs'].sum()), 'run')} get the same verdict"
         if len(differ):
             most = differ.loc[differ["runs"].idxmax()]
             first, second = (MODE_NAMES[most[column]] for column in ("failure_mode", "failure_mode_by_source"))
@@ -132,13 +140,12 @@ def draw_agreement(table: pd.DataFrame) -> Figure:
     width = max(NARROW, 1.3 + 0.34 * len(modes)) if len(sources) == 1 else WIDE
     figure = StyledFigure((width, max(2.4, 1.5 + 0.24 * len(modes))), layout="constrained")
     axes = figure.subplots(1, len(sources), sharey=True, squeeze=False)[0]
-    titles = {"train": "training images alone", "validation": "a validation environment"}
     for ax, source in zip(axes, sources, strict=True):
         counts = table[table["evidence_source"] == source].pivot_table(
             index="failure_mode", columns="failure_mode_by_source", values="runs", aggfunc="sum"
         )
         mode_cells(ax, counts, modes, {mode: mode for mode in modes}, [MODE_NAMES[mode] for mode in modes], frame=1.4)
-        ax.set_xlabel(f"verdict from {titles[source]}")
+        ax.set_xlabel(f"verdict from {BLIND[source]}")
     axes[0].set_ylabel("with the test environment")
     return figure
 

@@ -12,11 +12,12 @@ from matplotlib.figure import Figure
 from irm_study.diagnosis import MODES
 from irm_study.report.exhibit import Exhibit
 from irm_study.report.marks import by_mode, legend, mode_handles, nothing, panels, percent_axis
-from irm_study.report.runs import runs_of, share_of
+from irm_study.report.runs import runs_of, share_of, trials_of
 from irm_study.report.searched import Searched, places, searched
 from irm_study.report.style import FAINT, GRID, MODE_COLOURS, MODE_MARKERS, PAPER, WIDE, styled
-from irm_study.report.text import ASLANT, distinct_names, percent, plural, short, tick_names, words
-from irm_study.results import StudyRecord
+from irm_study.report.text import ASLANT, distinct_names, p_text, percent, plural, short, tick_names, words
+from irm_study.results import StudyRecord, along
+from irm_study.statistics import SIGNIFICANT_ALONG
 
 BINS = 4
 """Into how many bins a range is cut."""
@@ -28,12 +29,15 @@ def failure_shares(record: StudyRecord) -> pd.DataFrame:
     """Share of each mode along each searched hyperparameter, over the runs of the search to which it applies.
 
     hyperparameter, bin (0, 1, …), label, low_edge, high_edge (texts), n, without_it (runs to which the hyperparameter
-    does not apply, which are in no bin), failure_mode, runs, share, low, high. A range is cut at its values' quantiles
-    into BINS bins at most; each choice that was tried is a bin of its own, in the declared order (its edges are "").
+    does not apply, which are in no bin), failure_mode, runs, share, low, high, p_value (of: the trials' shares of
+    invariant runs have nothing to do with the hyperparameter; corrected for how many there are). A range is cut at its
+    values' quantiles into BINS bins at most; each choice that was tried is a bin of its own, in the declared order (its
+    edges are "").
     """
     runs = runs_of(record)
     runs = runs[runs["stage"] == "search"]
     present = [mode for mode in MODES if (runs["failure_mode"] == mode).any()]
+    p_values = _p_values(record, runs)
     rows = []
     for key, each in searched(record).items():
         if key not in runs or runs.empty:
@@ -47,10 +51,22 @@ def failure_shares(record: StudyRecord) -> pd.DataFrame:
                 rows.append(
                     {"hyperparameter": key, "bin": index, "label": label, "low_edge": low_edge,
                      "high_edge": high_edge, "n": len(modes), "without_it": int(np.isnan(placed).sum()),
-                     "failure_mode": mode, "runs": count, **share_of(count, len(modes))}
+                     "failure_mode": mode, "runs": count, **share_of(count, len(modes)),
+                     "p_value": p_values.get(key, 1.0)}
                 )  # fmt: skip
     columns = ["hyperparameter", "bin", "label", "low_edge", "high_edge", "n", "without_it", "failure_mode", "runs"]
-    return pd.DataFrame(rows, columns=[*columns, "share", "low", "high"])
+    return pd.DataFrame(rows, columns=[*columns, "share", "low", "high", "p_value"])
+
+
+def _p_values(record: StudyRecord, runs: pd.DataFrame) -> dict[str, float]:
+    """runs: of the search."""
+    invariant = (runs["failure_mode"] == "invariant").groupby(runs["digest"]).mean()
+    trials = trials_of(record).drop_duplicates("digest")
+    trials = trials[trials["digest"].isin(invariant.index)]
+    if trials.empty:
+        return {}
+    outcome = trials["digest"].map(invariant).to_numpy(dtype=float)
+    return {key: each.p_value for key, each in along(trials, outcome, record.spec).items()}
 
 
 def _bins(placed: np.ndarray, each: Searched) -> tuple[np.ndarray, list[tuple[str, str, str]]]:
@@ -73,19 +89,18 @@ def _bins(placed: np.ndarray, each: Searched) -> tuple[np.ndarray, list[tuple[st
 
 def _shares_sentence(shares: pd.DataFrame) -> str:
     own = shares[shares["failure_mode"] == "invariant"]
-    spans = own.groupby("hyperparameter")["share"].agg(lambda share: share.max() - share.min())
-    if spans.empty or spans.max() == 0:
+    if own.empty or own["share"].nunique() == 1:
         same = "No bin has more invariant runs than another." if len(shares) else "Nothing to compare."
         return same + _without(shares)
-    name = spans.idxmax()
+    name = own.loc[own["p_value"].idxmin(), "hyperparameter"]
     rows = own[own["hyperparameter"] == name]
     worst, best = rows.loc[rows["share"].idxmin()], rows.loc[rows["share"].idxmax()]
-    apart = worst["high"] < best["low"]
+    p_value = f"{p_text(worst['p_value'])}, trials permuted"
+    if worst["p_value"] >= SIGNIFICANT_ALONG:
+        return f"No hyperparameter is shown to change how many runs are invariant ({p_value})." + _without(shares)
     return (
-        f"Invariant runs vary most along {words(name)}: {percent(worst['share'])} at {worst['label']}, "
-        f"{percent(best['share'])} at {best['label']}; "
-        + ("the intervals do not overlap." if apart else "the intervals overlap, so this may be chance.")
-        + _without(shares)
+        f"Invariant runs go with {words(name)}: {percent(worst['share'])} at {worst['label']}, "
+        f"{percent(best['share'])} at {best['label']} ({p_value})." + _without(shares)
     )
 
 
@@ -167,7 +182,8 @@ FAILURE_SHARES: Exhibit[StudyRecord] = Exhibit(
     name="failure_shares",
     title="Failure modes along each hyperparameter",
     shows="Share of the search's runs in each mode, ranges cut at their quantiles, with 95% Wilson intervals. "
-    "Seeds of a trial are not independent and the sampler favours good regions, so true intervals are wider.",
+    "Seeds of a trial are not independent and the sampler favours good regions, so true intervals are wider; the "
+    "sentence counts each trial once.",
     table=lambda record: (failure_shares(record),),
     sentence=_shares_sentence,
     draw=draw_shares,

@@ -6,6 +6,8 @@ Where in the search space runs fail is in `failure_regions`; since when, and how
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -30,7 +32,7 @@ from irm_study.report.marks import (
 )
 from irm_study.report.runs import runs_of, share_of
 from irm_study.report.style import FAINT, INK, LINE_STYLES, MODE_COLOURS, MODE_NAMES, WIDE, StyledFigure, styled
-from irm_study.report.text import interval, percent, plural
+from irm_study.report.text import percent, plural
 from irm_study.results import StudyRecord, mode_counts
 
 # All runs by how they ended
@@ -56,7 +58,7 @@ def _modes_sentence(counts: pd.DataFrame) -> str:
     row = failed.iloc[0]
     return (
         f"The commonest failure in the search is {MODE_NAMES[row['failure_mode']]}: {row['runs']} of "
-        f"{plural(total, 'run')} ({percent(row['share'])}, 95% interval {interval(row['low'], row['high'])}). "
+        f"{plural(total, 'run')} ({percent(row['share'])}). "
         f"{EXPLANATIONS[row['failure_mode']]}"
     )
 
@@ -67,13 +69,14 @@ def draw_modes(counts: pd.DataFrame) -> Figure:
     if counts.empty:
         return nothing("no runs")
     stages = [stage for stage in ("search", "confirm") if (counts["stage"] == stage).any()]
-    figure = StyledFigure((WIDE, 0.6 + 0.36 * len(stages)), layout="constrained")
+    shown = counts["failure_mode"].nunique()
+    figure = StyledFigure((WIDE, 0.45 + 0.36 * len(stages) + 0.17 * math.ceil(shown / 5)), layout="constrained")
     ax = figure.subplots()
     mode_bars(ax, [counts[counts["stage"] == stage] for stage in stages])
     totals = counts.groupby("stage")["runs"].sum()
     names = {"search": "search", "confirm": "fresh seeds"}
     ax.set_yticks(range(len(stages)), [f"{names[stage]} ({totals[stage]} runs)" for stage in stages])
-    legend(figure, mode_handles(counts["failure_mode"], patches=True), columns=8, above=True)
+    legend(figure, mode_handles(counts["failure_mode"], patches=True), columns=5, above=True)
     return figure
 
 

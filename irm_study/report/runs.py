@@ -16,7 +16,7 @@ import pandas as pd
 
 from irm_study import statistics
 from irm_study.diagnosis import MODES
-from irm_study.results import StudyRecord, best_trials, centre_of, confirmed_table, mode_counts
+from irm_study.results import StudyRecord, best_trials, centre_of, confirmed_rate, confirmed_table, counted, mode_counts
 
 LEADING = 6
 """How many configurations the figures of leading configurations show."""
@@ -74,14 +74,15 @@ def ranked(record: StudyRecord, trials: list[int]) -> pd.DataFrame:
 
 def configurations(record: StudyRecord) -> pd.DataFrame:
     """A row per trial: trial, digest, state, value, each searched hyperparameter, modes (mode → runs), and for the
-    runs of the search (`search_`) and on fresh seeds (`fresh_`): n, successes, rate, low, high (Wilson),
-    score (mean), and of the test accuracy, each with its bootstrap interval (`_low`, `_high`): test (IQM), mean,
-    worst (the mean of the worst tenth).
+    runs of the search (`search_`) and on fresh seeds (`fresh_`): n, successes, rate, low, high (Wilson; of fresh seeds
+    `confirmed_rate`), score (mean), and of the test accuracy test (IQM) and mean, each with its bootstrap interval
+    (`_low`, `_high`), and worst (the lowest).
 
     Trials of the same configuration share its runs. A run that diverged has no accuracy and counts as 0.
     """
     runs = runs_of(record)
     by_digest = dict(tuple(runs.groupby("digest"))) if len(runs) else {}
+    several = max(1, runs.loc[runs["stage"] == "confirm", "digest"].nunique())
     rows = []
     for trial in trials_of(record).to_dict("records"):
         own = by_digest.get(trial["digest"], runs.iloc[:0])
@@ -89,6 +90,7 @@ def configurations(record: StudyRecord) -> pd.DataFrame:
         row["modes"] = mode_counts(own)
         for prefix, stage in (("search", "search"), ("fresh", "confirm")):
             row |= {f"{prefix}_{key}": value for key, value in _outcome(own[own["stage"] == stage]).items()}
+        _, (row["fresh_low"], row["fresh_high"]) = confirmed_rate(row["fresh_successes"], row["fresh_n"], several)
         rows.append(row)
     return pd.DataFrame(rows, columns=None if rows else ["trial", "digest", "state", "value", *record.spec.search])
 
@@ -100,10 +102,10 @@ def _outcome(runs: pd.DataFrame) -> dict[str, Any]:
         "n": n, "successes": count, "rate": share["share"], "low": share["low"], "high": share["high"],
         "score": float(runs["score"].mean()) if n else math.nan,
     }  # fmt: skip
-    for name, statistic in (("test", statistics.iqm), ("mean", np.mean), ("worst", statistics.worst_decile)):
+    for name, statistic in (("test", statistics.iqm), ("mean", np.mean)):
         ends = (name, f"{name}_low", f"{name}_high")
         numbers |= dict(zip(ends, centre_of(runs["test_accuracy"], statistic), strict=True))
-    return numbers
+    return numbers | {"worst": float(counted(runs["test_accuracy"]).min()) if n else math.nan}
 
 
 def successes(runs: pd.DataFrame) -> int:

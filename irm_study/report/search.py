@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
@@ -31,9 +30,10 @@ from irm_study.report.marks import (
     stage_handles,
 )
 from irm_study.report.runs import EVERY_TRIAL, all_runs, commonest, leading, ranked, runs_of, trials_of
-from irm_study.report.style import FAINT, INK, NARROW, PAPER, STAGE_NAMES, WIDE, StyledFigure, styled
-from irm_study.report.text import duration, percent, plural, printable, words
+from irm_study.report.style import INK, NARROW, PAPER, STAGE_NAMES, WIDE, StyledFigure, styled
+from irm_study.report.text import duration, interval, p_text, percent, plural, printable, words
 from irm_study.results import StudyRecord, centre_of, epochs_spent
+from irm_study.statistics import FEWEST_TRIALS, SIGNIFICANT_ALONG
 
 # Progress of the search
 
@@ -132,12 +132,10 @@ def _confirmation_sentence(scores: pd.DataFrame, criterion: str) -> str:
     row = scores.iloc[0]
     if not math.isfinite(row["search"]):
         return f"{row['configuration'].capitalize()} scored {row['fresh']:.3f} on {row['fresh_n']} fresh seeds."
-    change = row["fresh"] - row["search"]
-    moved = "fell" if change < 0 else "rose" if change > 0 else "stayed, going"
-    note = " Some fall is expected, because the search picked the luckiest." if change < 0 else ""
     return (
-        f"The mean score of {row['configuration']} {moved} from {row['search']:.3f} (n = {row['search_n']}) to "
-        f"{row['fresh']:.3f} on fresh seeds (n = {row['fresh_n']}).{note}"
+        f"The mean score of {row['configuration']} was {row['search']:.3f} on the seeds that chose it "
+        f"(n = {row['search_n']}), which is too high on average, and is {row['fresh']:.3f} on fresh seeds "
+        f"(n = {row['fresh_n']})."
     )
 
 
@@ -171,7 +169,7 @@ SEARCH_VS_CONFIRMATION: Exhibit[StudyRecord] = Exhibit(
     name="search_vs_confirmation",
     title="Search score against confirmation",
     shows="The mean score on the seeds that chose a configuration, and on seeds that the search never saw, "
-    "with 95% bootstrap intervals.",
+    "with 95% bootstrap intervals from eight seeds on.",
     table=lambda record: (search_and_confirmation(record), record.spec.study.criterion),
     sentence=_confirmation_sentence,
     draw=draw_confirmation,
@@ -183,47 +181,58 @@ SEARCH_VS_CONFIRMATION: Exhibit[StudyRecord] = Exhibit(
 
 
 def importance(record: StudyRecord) -> pd.DataFrame:
-    """hyperparameter, importance (share of the objective's variation), the largest first; trials (complete ones, of
-    which it was estimated)."""
-    complete = int((trials_of(record)["state"] == "complete").sum())
-    rows = sorted(record.importance.items(), key=lambda item: (-item[1], item[0]))
-    return pd.DataFrame(rows, columns=["hyperparameter", "importance"]).assign(trials=complete)
+    """hyperparameter, importance (share of the objective's variance over the complete trials), low, high, p_value
+    (corrected for the number of hyperparameters), the largest share first; trials (how many)."""
+    rows = [
+        (key, each.share.value, *each.share.interval, each.p_value)
+        for key, each in sorted(record.importance.items(), key=lambda item: (-item[1].share.value, item[0]))
+    ]
+    complete = trials_of(record).query("state == 'complete'")["digest"].nunique()
+    table = pd.DataFrame(rows, columns=["hyperparameter", "importance", "low", "high", "p_value"])
+    return table.assign(trials=complete)
 
 
 def _importance_sentence(table: pd.DataFrame) -> str:
     if table.empty:
-        return "Too few finished trials, or nothing searched: importance is not known."
-    first = table.iloc[0]
-    few = " With so few, the order may be chance." if first["trials"] < 50 else ""
-    return (
-        f"{words(first['hyperparameter']).capitalize()} comes first with {percent(first['importance'])}, "
-        f"from {plural(first['trials'], 'trial')}.{few}"
+        return f"Fewer than {FEWEST_TRIALS} finished trials, or nothing searched: nothing is said of importance."
+    trials = plural(int(table["trials"].iloc[0]), "trial")
+    found = table[table["p_value"] < SIGNIFICANT_ALONG]
+    if found.empty:
+        least = p_text(table["p_value"].min())
+        return f"No hyperparameter is shown to matter, from {trials} (the smallest of {len(table)} is {least})."
+    each = ", ".join(
+        f"{words(row.hyperparameter)} ({percent(row.importance)}, 95% interval {interval(row.low, row.high)})"
+        for row in found.itertuples()
     )
+    return f"Shown to matter, from {trials}: {each}."
 
 
 @styled
 def draw_importance(table: pd.DataFrame) -> Figure:
-    """Share of the objective's variation by hyperparameter. table: as `importance`."""
+    """Share of the objective's variance by hyperparameter, with its 95% interval. table: as `importance`."""
     if table.empty:
         return nothing("too few trials to tell")
     figure = StyledFigure((NARROW, 0.6 + 0.24 * len(table)), layout="constrained")
     ax = figure.subplots()
-    named = table.assign(hyperparameter=[words(name) for name in table["hyperparameter"]])
-    sns.barplot(named, x="importance", y="hyperparameter", color=FAINT, errorbar=None, ax=ax, saturation=1)
-    for place, value in enumerate(table["importance"]):
-        ax.annotate(f"{100 * value:.0f}", (value, place), (3, 0), textcoords="offset points", va="center", fontsize=7)
-    ax.set_xlim(0, max(0.05, table["importance"].max() * 1.15))
+    for place, row in enumerate(table.to_dict("records")):
+        if math.isfinite(row["low"]):
+            ax.hlines(place, row["low"], row["high"], color=INK, linewidth=1.1)
+        face = INK if row["p_value"] < SIGNIFICANT_ALONG else PAPER
+        ax.scatter(row["importance"], place, s=30, facecolor=face, edgecolor=INK, zorder=3, clip_on=False)
+    rows_axis(ax, [words(name) for name in table["hyperparameter"]])
+    ax.set_xlim(0, 1)
     percent_axis(ax, "x")
-    ax.grid(False, axis="y")
-    ax.set_xlabel("share of the objective's variation (%)")
-    ax.set_ylabel("")
+    ax.set_xlabel("share of the objective's variance (%)")
     return figure
 
 
 IMPORTANCE: Exhibit[StudyRecord] = Exhibit(
     name="importance",
     title="Importance of the hyperparameters",
-    shows="How much of the objective's variation over the trials goes with each searched hyperparameter.",
+    shows="How much of the variance of the objective value over the complete trials lies between values of each "
+    "hyperparameter, ranges cut at their quartiles: adjusted for what chance gives, each by itself, with a 95% "
+    f"interval from leaving out each trial in turn. Filled where p is below {SIGNIFICANT_ALONG}: values are permuted "
+    "over the trials, and p is corrected for the number of hyperparameters.",
     table=lambda record: (importance(record),),
     sentence=_importance_sentence,
     draw=draw_importance,

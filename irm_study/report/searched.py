@@ -79,7 +79,11 @@ def by_importance(record: StudyRecord) -> list[Searched]:
     """Those with more than one value, the most important first, then those of unknown importance in the study's
     order."""
     own = [each for each in searched(record).values() if each.varies]
-    return sorted(own, key=lambda each: -record.importance.get(each.key, -1.0))
+    return sorted(own, key=lambda each: -_share(record, each.key))
+
+
+def _share(record: StudyRecord, key: str) -> float:
+    return record.importance[key].share.value if key in record.importance else -1.0
 
 
 def applicable(record: StudyRecord, runs: pd.DataFrame, each: Searched) -> pd.Series:

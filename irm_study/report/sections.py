@@ -5,13 +5,31 @@ An exhibit is written, with its table and its sentence, in the file of its secti
 
 from __future__ import annotations
 
-from irm_study.report import failure_map, failure_onset, failure_regions, failures, regret, search, stable, winner
+from irm_study.report import (
+    failure_map,
+    failure_onset,
+    failure_regions,
+    failures,
+    ideal,
+    region,
+    regret,
+    search,
+    skill_plane,
+    stable,
+    winner,
+)
 from irm_study.report.exhibit import Exhibit
 from irm_study.results import StudyRecord
 
 SECTIONS: dict[str, tuple[Exhibit[StudyRecord], ...]] = {
-    "Which configurations are stable": (*stable.EXHIBITS, *winner.EXHIBITS),
-    "How runs fail": (*failures.EXHIBITS, *failure_map.EXHIBITS, *failure_regions.EXHIBITS, *failure_onset.EXHIBITS),
+    "Which configurations are stable": (*stable.EXHIBITS, *winner.EXHIBITS, *region.EXHIBITS, *ideal.EXHIBITS),
+    "How runs fail": (
+        *failures.EXHIBITS,
+        *skill_plane.EXHIBITS,
+        *failure_map.EXHIBITS,
+        *failure_regions.EXHIBITS,
+        *failure_onset.EXHIBITS,
+    ),
     "Whether to believe the search": (*search.EXHIBITS, *regret.EXHIBITS),
 }
 

@@ -27,8 +27,13 @@ Parameters = ParamSpec("Parameters")
 
 MODE_COLOURS = {
     "invariant": "#00ca6a",
+    "near_miss": "#708070",
     "relapsed": "#90a9ff",
-    "partial": "#f4a700",
+    "unsettled": "#d090c8",
+    "shape_lost": "#c058c0",
+    "shape_not_learnt": "#880090",
+    "leans_on_colour": "#f4a700",
+    "penalty_met": "#a00008",
     "memorised": "#bcb2ac",
     "erm_like": "#dd3300",
     "anti_colour": "#0e4fd4",
@@ -36,13 +41,18 @@ MODE_COLOURS = {
     "diverged": "#aa2d40",
 }
 """In the order in which modes are shown, from the target to the worst. Chosen by search: every pair is at least
-27 apart (CIE 1976 colour difference) under simulated protanopia, deuteranopia and tritanopia, and each stands out
+19 apart (CIE 1976 colour difference) under simulated protanopia, deuteranopia and tritanopia, and each stands out
 at least 2 : 1 from a white and from a dark page."""
 
 MODE_MARKERS = {
     "invariant": "o",
+    "near_miss": "8",
     "relapsed": "p",
-    "partial": "D",
+    "unsettled": "<",
+    "shape_lost": "d",
+    "shape_not_learnt": ">",
+    "leans_on_colour": "D",
+    "penalty_met": "P",
     "memorised": "h",
     "erm_like": "^",
     "anti_colour": "v",
@@ -52,8 +62,13 @@ MODE_MARKERS = {
 
 MODE_HATCHES = {
     "invariant": "",
+    "near_miss": "\\\\",
     "relapsed": "||||",
-    "partial": "//",
+    "unsettled": "|||",
+    "shape_lost": "xx",
+    "shape_not_learnt": "++",
+    "leans_on_colour": "//",
+    "penalty_met": "///",
     "memorised": "+++",
     "erm_like": "/////",
     "anti_colour": "\\\\\\\\",
@@ -62,7 +77,7 @@ MODE_HATCHES = {
 }
 """Of straight lines alone: hatches of circles weigh half a megabyte in an SVG."""
 
-SPARE_STYLES = (("#2f8f9d", "P", "||//"), ("#b0569c", "*", "++//"), ("#7a7f1e", "d", "--//"))
+SPARE_STYLES = (("#2f8f9d", "*", "||//"), ("#7a7f1e", "H", "--//"))
 """Colour, marker and hatch of failure modes that have none above, in turn."""
 
 
@@ -80,7 +95,7 @@ MODE_NAMES = {mode: mode.replace("_", "-").replace("erm", "ERM") for mode in MOD
 
 STAGE_NAMES = {
     "search": "search", "confirm": "confirmation", "criterion": "other criteria", "neighbour": "neighbours",
-    "draws": "draws",
+    "draws": "draws", "region": "region",
 }  # fmt: skip
 """What the runs of a stage were trained for, in figures."""
 

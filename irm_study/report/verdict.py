@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from irm_study import statistics
 from irm_study.config import StudySpec
 from irm_study.diagnosis import CRITERIA, STOPPING_RULES, evidence_used
 from irm_study.report.style import MODE_NAMES
-from irm_study.report.text import interval, percent, plural
-from irm_study.results import StudyRecord, confirmed_tie, search_tie, undecided
+from irm_study.report.text import interval, p_text, percent, plural
+from irm_study.results import StudyRecord, confirmed, confirmed_tie, search_tie, undecided
 
 DIGITS = {
     "embedded": "5,000 embedded digits, not full MNIST",
@@ -44,7 +46,9 @@ def verdict(record: StudyRecord, best: dict[str, Any] | None) -> str:
             "but those are the seeds that chose it."
         )
     fresh = plural(best["fresh_n"], "fresh seed")
-    span = f"95% interval {interval(best['fresh_low'], best['fresh_high'])}"
+    several = record.runs.loc[record.runs["stage"] == "confirm", "digest"].nunique()
+    of = "" if several == 1 else f" for the best of {several}"
+    span = f"95% interval{of} {interval(best['fresh_low'], best['fresh_high'])}"
     reached = f"{best['fresh_successes']} of {fresh} ({percent(best['fresh_rate'])}, {span})"
     subject = f"{name}, {_rank(record)},"
     if best["fresh_successes"] == 0:
@@ -70,12 +74,12 @@ def _leads(record: StudyRecord) -> str:
 
 
 def _rank(record: StudyRecord) -> str:
-    """What the shown configuration is among those tried: the best only where the runs single it out."""
+    """What the shown configuration is among those tried."""
     tie = undecided(record)
     if tie is not None:
         return f"one of {tie.unresolved} configurations that are tied"
     tried = record.trials["digest"].nunique()
-    return f"the best of {plural(tried, 'configuration')}" if tried > 1 else "the only one tried"
+    return f"chosen among {plural(tried, 'configuration')}" if tried > 1 else "the only one tried"
 
 
 def caveats(record: StudyRecord, best: dict[str, Any] | None, table: pd.DataFrame) -> list[str]:
@@ -93,8 +97,39 @@ def caveats(record: StudyRecord, best: dict[str, Any] | None, table: pd.DataFram
         if tie is not None:
             notes.append(f"{where}: {tie.text}.")
     if len(table) and table.loc[table["fresh_n"] > 0, "digest"].nunique() > 1:
-        notes.append("The best of several confirmed configurations is shown, which flatters it a little.")
+        notes.append(
+            "The best of several confirmed configurations is shown: its rate is flattered, its interval allows for it."
+        )
+    if toss := _coin_toss(record):
+        notes.append(toss)
+    criterion = record.spec.study.criterion
+    if not CRITERIA[criterion].wants_zone:
+        notes.append(
+            f"The search maximised {criterion}, and success is the target zone: the two may prefer different runs "
+            "(zone_margin wants what counts as success)."
+        )
     return notes
+
+
+def _coin_toss(record: StudyRecord) -> str | None:
+    """That chance alone could have put the first of the confirmed configurations before the second; None where the
+    seeds that both have say otherwise, or nothing is to be told apart."""
+    first_two = confirmed(record.runs, record.spec).head(2)
+    fresh = record.runs[record.runs["stage"] == "confirm"] if len(record.runs) else record.runs
+    if len(first_two) < 2 or undecided(record) is not None:
+        return None
+    scores = fresh.pivot_table(index="digest", columns="seed", values="score").reindex(first_two["digest"])
+    values = scores.dropna(axis="columns").to_numpy(dtype=float)
+    if values.shape[1] < 2:
+        return None
+    p_value = statistics.best_of_several(values, 1, np.random.default_rng(0))
+    if p_value < statistics.SIGNIFICANT:
+        return None
+    first, second = first_two["trial"]
+    return (
+        f"Whether trial {first} is better than trial {second} is a coin toss ({p_text(p_value)} on {values.shape[1]} "
+        "shared seeds): on another processor, where single runs end elsewhere, the other may come first."
+    )
 
 
 def chosen_by(spec: StudySpec) -> str:

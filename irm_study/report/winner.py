@@ -18,17 +18,23 @@ from irm_study.report.exhibit import Exhibit, empty
 from irm_study.report.marks import cells, nothing, panels, percent_axis
 from irm_study.report.runs import share_of, successes
 from irm_study.report.style import INK, NARROW, PAPER, WIDE, StyledFigure, styled
-from irm_study.report.text import interval, percent, printable, words
+from irm_study.report.text import interval, p_text, percent, printable, words
 from irm_study.results import StudyRecord, config_of, confirmed, counted, neighbours
+
+TOLERATED = 0.2
+"""By how much of the success rate a neighbour may be worse before the sentence stops saying that none is."""
 
 # The winner's neighbourhood
 
 
 def neighbourhood(record: StudyRecord) -> pd.DataFrame:
     """The winner and its neighbours on fresh seeds: hyperparameter, factor (1: the winner itself), value, n, successes,
-    share, low, high (Wilson), score (mean, by the study's criterion). Empty where none of its neighbours was trained.
+    share, low, high (Wilson), score (mean, by the study's criterion), and of its difference from the winner's rate
+    lowest (the lower end of Newcombe's 95% interval) and p_value (Boschloo's, seeds as if not shared, corrected by Holm
+    for the number of neighbours). Empty where none of its neighbours was trained.
     """
-    columns = ["hyperparameter", "factor", "value", "n", "successes", "share", "low", "high", "score"]
+    columns = ["hyperparameter", "factor", "value", "n", "successes", "share", "low", "high", "score", "lowest",
+               "p_value"]  # fmt: skip
     best = confirmed(record.runs, record.spec)
     if best.empty or not (record.runs["stage"] == "neighbour").any():
         return pd.DataFrame(columns=columns)
@@ -51,7 +57,21 @@ def neighbourhood(record: StudyRecord) -> pd.DataFrame:
                 )  # fmt: skip
     if all(row["factor"] == 1 for row in rows):  # neighbours of another, which was the winner then
         rows = []
-    return pd.DataFrame(rows, columns=columns)
+    return _against_the_winner(pd.DataFrame(rows, columns=columns))
+
+
+def _against_the_winner(table: pd.DataFrame) -> pd.DataFrame:
+    """`neighbourhood` with lowest and p_value of each neighbour; of the winner itself they are NaN."""
+    near = table[table["factor"] != 1]
+    if near.empty:
+        return table
+    centre = table[table["factor"] == 1].iloc[0]
+    compared = [
+        statistics.compare_success(row.successes, row.n, centre["successes"], centre["n"]) for row in near.itertuples()
+    ]
+    table.loc[near.index, "lowest"] = [each.interval.low for each in compared]
+    table.loc[near.index, "p_value"] = statistics.holm([each.p_value for each in compared])
+    return table
 
 
 def _neighbourhood_sentence(table: pd.DataFrame) -> str:
@@ -63,11 +83,15 @@ def _neighbourhood_sentence(table: pd.DataFrame) -> str:
         f"({interval(lowest['low'], lowest['high'])}) at {lowest['factor']:g} times its "
         f"{words(lowest['hyperparameter'])}."
     )
-    if (others["low"] >= centre["share"] - 0.2).all():
-        return f"{text} No neighbour is worse by 20 points."
-    if others["share"].max() > centre["high"]:
-        best = others.loc[others["share"].idxmax()]
-        return f"{text} {best['factor']:g} times its {words(best['hyperparameter'])} did better than the winner."
+    if (others["lowest"] > -TOLERATED).all():
+        return f"{text} No neighbour is worse by {percent(TOLERATED)} (95% interval of each difference)."
+    better = others[(others["share"] > centre["share"]) & (others["p_value"] < statistics.SIGNIFICANT)]
+    if len(better):
+        best = better.loc[better["p_value"].idxmin()]
+        return (
+            f"{text} {best['factor']:g} times its {words(best['hyperparameter'])} did better than the winner "
+            f"({p_text(best['p_value'])}, corrected for {len(others)} neighbours)."
+        )
     return text
 
 
@@ -140,14 +164,18 @@ def crossed(record: StudyRecord) -> pd.DataFrame:
 
 
 def _draws_sentence(table: pd.DataFrame) -> str:
-    shares = statistics.variance_shares(table.to_numpy(dtype=float))
+    values = table.to_numpy(dtype=float)
+    shares = statistics.variance_shares(values)
     if np.isnan(shares.data):
         return "All runs ended alike: there is no spread to share out."
-    parts = {"the draw of data": shares.data, "the initialisation": shares.initialisation,
-             "neither alone": shares.rest}  # fmt: skip
-    each = ", ".join(f"{percent(share)} from {name}" for name, share in parts.items())
+    spans = statistics.variance_share_intervals(values, np.random.default_rng(0))
+    names = ("the draw of data", "the initialisation", "neither alone")
+    each = ", ".join(
+        f"{percent(share)} ({interval(low, high)}) from {name}"
+        for share, (low, high), name in zip(shares, spans, names, strict=True)
+    )
     n = len(table)
-    return f"Of the variance of test accuracy {each}; {n} × {n} runs give rough shares."
+    return f"Of the variance of test accuracy {each}; 95% intervals of each share, from {n} × {n} runs."
 
 
 @styled

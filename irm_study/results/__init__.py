@@ -6,6 +6,7 @@ from irm_study.results.configurations import (
     aggregate,
     best_trials,
     confirmed,
+    confirmed_rate,
     confirmed_table,
     confirmed_tie,
     search_tie,
@@ -16,8 +17,10 @@ from irm_study.results.configurations import (
 from irm_study.results.curves import tidy_curves
 from irm_study.results.exports import summary, write_runs_csv, write_tables
 from irm_study.results.html import html_table, html_text
+from irm_study.results.hyperparameters import Along, along, importance
+from irm_study.results.ideals import ideals_table, read_ideals, write_ideals
 from irm_study.results.judging import JudgedRun
-from irm_study.results.loading import load_study, stored_spec, stored_summary
+from irm_study.results.loading import load_study, read_stored_region, stored_spec, stored_summary
 from irm_study.results.locks import FolderInUse, holder_of, locked, this_process
 from irm_study.results.ranking import Tie
 from irm_study.results.record import StudyRecord
@@ -39,6 +42,7 @@ from irm_study.results.untrusted import refuse_links, refuse_studies
 
 __all__ = [
     "STAGES",
+    "Along",
     "Column",
     "FolderInUse",
     "JudgedRun",
@@ -46,6 +50,7 @@ __all__ = [
     "StudyRecord",
     "Tie",
     "aggregate",
+    "along",
     "best_trials",
     "centre_of",
     "choices",
@@ -53,6 +58,7 @@ __all__ = [
     "columns_markdown",
     "config_of",
     "confirmed",
+    "confirmed_rate",
     "confirmed_table",
     "confirmed_tie",
     "counted",
@@ -63,6 +69,8 @@ __all__ = [
     "holder_of",
     "html_table",
     "html_text",
+    "ideals_table",
+    "importance",
     "judge",
     "judged_runs",
     "load_study",
@@ -70,7 +78,9 @@ __all__ = [
     "mode_counts",
     "neighbours",
     "over_seeds",
+    "read_ideals",
     "read_parts",
+    "read_stored_region",
     "refuse_links",
     "refuse_studies",
     "renew_digests",
@@ -90,6 +100,7 @@ __all__ = [
     "trials_from_runs",
     "trials_table",
     "undecided",
+    "write_ideals",
     "write_runs_csv",
     "write_tables",
 ]

@@ -20,7 +20,7 @@ from irm_study.config import EnvironmentSpec, RunConfig, StudySpec
 from irm_study.diagnosis import CRITERIA, PROBES, QUANTITIES
 from irm_study.results.judging import JudgedRun
 
-STAGES = ("search", "confirm", "criterion", "neighbour", "draws", "train")
+STAGES = ("search", "confirm", "criterion", "neighbour", "draws", "region", "train")
 """Why a run was trained. Of a run that is stored twice, the stage that comes first here is its own."""
 CURVE = "curve_"
 """How the names of curves begin, and no others'."""
@@ -102,12 +102,17 @@ DERIVED = (
            lambda run: run.diagnosis.mode),
     Column("failure_since", "derived", WHOLE, "Epoch from which the failure mode held until the end.",
            lambda run: run.diagnosis.since),
-    Column("failure_mode_train", "derived", TEXT, "The failure mode with recoloured training images as evidence.",
+    Column("failure_mode_heldout", "derived", TEXT,
+           "The failure mode extrapolated from what is held out of the training environments; empty without that.",
+           lambda run: run.mode("heldout")),
+    Column("failure_mode_recoloured", "derived", TEXT,
+           "The failure mode with recoloured training images as evidence: whoever recolours knows what is spurious.",
            lambda run: run.mode("recoloured")),
     Column("failure_mode_validation", "derived", TEXT,
            "The failure mode with the validation environment as evidence; empty where there is none.",
            lambda run: run.mode("validation")),
-    Column("score", "derived", NUMBER, "Score by the study's criterion, in [0, 1]; 0 of a run that diverged.",
+    Column("score", "derived", NUMBER,
+           "Score by the study's criterion; a run that diverged or collapsed counts as accuracy 0.",
            lambda run: run.score),
     Column("train_accuracy", "derived", NUMBER, f"Mean accuracy over the training environments {AT_END}.",
            lambda run: float(run.train_accuracies.mean())),
@@ -121,6 +126,17 @@ DERIVED = (
     Column("validation_accuracy", "derived", NUMBER,
            f"Accuracy in the validation environment {AT_END}, and where there is no such environment.",
            lambda run: run.accuracy("validation")),
+    Column("shape_skill", "derived", NUMBER,
+           f"S: accuracy where colour tells nothing, in (0, 1), 0.5 of what knows nothing, {AT_END}.",
+           partial(JudgedRun.last_skill, name="shape")),
+    Column("colour_reliance", "derived", NUMBER,
+           f"B: how far it leans on colour, 0: not at all, 1: it is the colour, {AT_END}.",
+           partial(JudgedRun.last_skill, name="colour")),
+    Column("memorisation", "derived", NUMBER, f"M: training accuracy less held-out accuracy {AT_END}.",
+           partial(JudgedRun.last_skill, name="memorised")),
+    Column("skill_residual", "derived", NUMBER,
+           f"Largest distance of an environment's accuracy from what S, B and M say of it {AT_END}.",
+           partial(JudgedRun.last_skill, name="residual")),
     Column("train_nll", "derived", NUMBER,
            "Mean negative log-likelihood over the training environments at the end of the run, in nats.",
            lambda run: float(run.curves.nll[-1, run.curves.train].mean())),
@@ -154,7 +170,7 @@ def derived_columns() -> tuple[Column, ...]:
             f"score_{name}",
             "derived",
             NUMBER,
-            f"Score by the criterion `{name}`, in [0, 1]; NaN where the environments do not allow it.",
+            f"Score by the criterion `{name}`; NaN where the environments do not allow it.",
             partial(JudgedRun.score_by, criterion=name),
         )
         for name in CRITERIA

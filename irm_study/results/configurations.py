@@ -16,6 +16,7 @@ from irm_study.diagnosis import AGGREGATES
 from irm_study.files import plain
 from irm_study.results.ranking import Tie, ordered
 from irm_study.results.summaries import over_seeds
+from irm_study.statistics import SIGNIFICANT, Estimate, anytime_success_rate
 
 if TYPE_CHECKING:
     from irm_study.results.record import StudyRecord
@@ -147,21 +148,34 @@ def _fresh_ranking(runs: pd.DataFrame, spec: StudySpec) -> tuple[pd.DataFrame, T
 
 def confirmed_table(record: StudyRecord) -> list[dict[str, Any]]:
     """Each confirmed configuration on its fresh seeds, the best first: trial, digest, stable (whether the success
-    rate's interval lies above `confirm.target`), parameters, value, search_value, and `over_seeds` of its runs."""
+    rate's interval lies above `confirm.target`), parameters, value, search_value, and `over_seeds` of its runs, with
+    the interval (low, high) of `confirmed_rate`."""
     rows = []
-    for trial, digest, value in confirmed(record.runs, record.spec).itertuples(index=False):
+    ranked = confirmed(record.runs, record.spec)
+    for trial, digest, value in ranked.itertuples(index=False):
         group = record.runs[(record.runs["stage"] == "confirm") & (record.runs["digest"] == digest)]
         searched = record.trials[record.trials["digest"] == digest]
         summary = over_seeds(group)
+        _, interval = confirmed_rate(summary["successes"], summary["seeds"], len(ranked))
         rows.append(
             {
                 "trial": int(trial),
                 "digest": digest,
-                "stable": summary["low"] > record.spec.confirm.target,
+                "stable": interval.low > record.spec.confirm.target,
                 "parameters": parameters_of(group.head(1).to_dict("records")[0], record.spec),
                 "value": float(value),
                 "search_value": float(searched["value"].iloc[0]) if len(searched) else None,
                 **summary,
+                **interval._asdict(),
             }
         )
     return rows
+
+
+def confirmed_rate(successes: int, seeds: int, configurations: int) -> Estimate:
+    """The success rate of one of some confirmed configurations, with an interval for the best of them.
+
+    It stands for the 95% that none of all their intervals ever leaves out its true rate: however the best of them is
+    chosen, and however often seeds are added until it pleases.
+    """
+    return anytime_success_rate(successes, seeds, 1 - SIGNIFICANT / configurations)

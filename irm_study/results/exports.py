@@ -14,11 +14,12 @@ import pandas as pd
 
 from irm_study.config import StudySpec, TrainSpec, is_whole, obeys_rules, train_toml
 from irm_study.files import finite, plain, write_csv, write_text
+from irm_study.region import proof_runs, proven
 from irm_study.results.columns import is_curve
 from irm_study.results.configurations import best_trials, confirmed_table, confirmed_tie, search_tie, undecided
 from irm_study.results.ranking import Tie
 from irm_study.results.record import StudyRecord
-from irm_study.results.summaries import epochs_spent, mode_counts
+from irm_study.results.summaries import epochs_spent, mode_counts, over_seeds
 from irm_study.results.table import config_of, renew_digests
 
 
@@ -45,7 +46,7 @@ def write_runs_csv(folder: Path, runs: pd.DataFrame) -> None:
 
 def summary(record: StudyRecord) -> dict[str, Any]:
     """The content of summary.json: what was searched, how many trials and runs, how they ended, the best in the search
-    and the confirmed configurations, with the ties for the first place, epochs, importance and provenance."""
+    and the confirmed configurations, with the ties for the first place, the region, epochs, importance, provenance."""
     search = record.runs[record.runs["stage"] == "search"]
     best = best_trials(record.trials, record.runs, record.spec, 1)
     return {
@@ -64,10 +65,29 @@ def summary(record: StudyRecord) -> dict[str, Any]:
         },
         "confirmed": confirmed_table(record),
         "confirmed_tie": _tie(confirmed_tie(record)),
+        "region": _region(record),
         "epochs": epochs_spent(record.runs),
-        "importance": record.importance,
+        "importance": {
+            key: {"share": each.share.value, **each.share.interval._asdict(), "p_value": each.p_value}
+            for key, each in record.importance.items()
+        },
         "provenance": record.provenance,
     }  # fmt: skip
+
+
+def _region(record: StudyRecord) -> dict[str, Any] | None:
+    """The region's box (by hyperparameter low and high, or choices), how it was found, and its proof, as `over_seeds`,
+    with the interval of `proven`."""
+    region = record.region
+    if region is None:
+        return None
+    box = region.spec.model_dump(mode="json", exclude_none=True)["search"]
+    runs = proof_runs(record.spec, region, record.runs)
+    proof = over_seeds(runs) if len(runs) else None
+    if proof is not None:
+        _, (low, high) = proven(proof["successes"], len(runs), region.found.attempt)
+        proof |= {"low": low, "high": high}
+    return {"box": box, **region.found.model_dump(), "proof": proof}
 
 
 def _write_best(record: StudyRecord, confirmed: Sequence[Mapping[str, Any]]) -> None:
@@ -88,17 +108,16 @@ def _write_best(record: StudyRecord, confirmed: Sequence[Mapping[str, Any]]) -> 
     )  # fmt: skip
     if not obeys_rules(spec.environments, spec.run):  # version 0.1 let such points pass, and `train` would refuse it
         return
-    several = "" if len(confirmed) == 1 else f"It is the best of {len(confirmed)} there, which flatters it a little.\n"
-    tie = undecided(record)
-    if tie is not None:
-        several = f"Other configurations are as good: {tie.text}.\n"
+    tie, of = undecided(record), "" if len(confirmed) == 1 else f" for the best of {len(confirmed)}"
+    several = "" if tie is None else f"Other configurations are as good: {tie.text}.\n"
     fresh = own.loc[own["stage"] == "confirm", "seed"]
     # Fresh seeds leave out those that the search names; then no command can name them.
     in_a_row = fresh.max() - fresh.min() < len(fresh)
     seeds = f" --seeds {len(fresh)} --first-seed {fresh.min()}" if in_a_row else ""
     comment = (
         f"The winner of a study, confirmed on {best['seeds']} seeds that its search never saw: in the target zone in "
-        f"{best['successes']} of them,\n95% interval of the rate {best['low']:.3f} to {best['high']:.3f} (Wilson).\n"
+        f"{best['successes']} of them,\n95% interval of the rate{of}, "
+        f"at any number of seeds: {best['low']:.3f} to {best['high']:.3f}.\n"
         f"{several}Train it{' anew on the same seeds' if in_a_row else ''} with: irm-study train "
         f"{shlex.quote(str(record.folder / 'best.toml'))}{seeds}"
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from irm_study.config import EnvironmentSpec, RunConfig
-from irm_study.diagnosis import Curves, Diagnosis, criteria_for, diagnose, score
+from irm_study.diagnosis import Curves, Diagnosis, Skill, available_sources, criteria_for, diagnose, score, skill
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class JudgedRun:
     """One run with its diagnoses and scores: what derived columns are computed from.
 
     criterion: the one that scores the study. diagnoses: by evidence source, of those that the environments have.
-    scores: in [0, 1], by criterion, of those that the environments allow.
+    skill: S, B and M with the test environment as evidence. scores: by criterion, of those that the environments
+    allow.
     """
 
     config: RunConfig
@@ -28,6 +29,7 @@ class JudgedRun:
     environments: EnvironmentSpec
     criterion: str
     diagnoses: Mapping[str, Diagnosis]
+    skill: Skill
     scores: Mapping[str, float]
 
     @property
@@ -55,6 +57,10 @@ class JudgedRun:
             math.nan if index is None or self.diagnosis.mode == "diverged" else float(self.curves.accuracy[-1, index])
         )
 
+    def last_skill(self, name: str) -> float:
+        """S, B, M or their residual at the end of the run; NaN of a run that diverged."""
+        return math.nan if self.diagnosis.mode == "diverged" else float(getattr(self.skill, name)[-1])
+
     def probe(self, name: str) -> float:
         """One of `PROBES` at the end of the run."""
         return float(getattr(self.curves, name)[-1])
@@ -68,12 +74,14 @@ class JudgedRun:
 
 def judged(config: RunConfig, curves: Curves, environments: EnvironmentSpec, criterion: str) -> JudgedRun:
     """Apply every rule and criterion that the environments allow to one run."""
-    sources = ["test", "recoloured", *(["validation"] if environments.validation_flip is not None else [])]
     return JudgedRun(
         config=config,
         curves=curves,
         environments=environments,
         criterion=criterion,
-        diagnoses={source: diagnose(curves, environments, config, source) for source in sources},
+        diagnoses={
+            source: diagnose(curves, environments, config, source) for source in available_sources(environments)
+        },
+        skill=skill(curves, environments),
         scores={name: score(name, curves, environments) for name in criteria_for(environments)},
     )

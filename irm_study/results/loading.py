@@ -11,10 +11,12 @@ from typing import Any
 
 import pandas as pd
 
-from irm_study.config import StudySpec, read_stored_study
+from irm_study.config import StudyRegion, StudySpec, read_region, read_stored_study
 from irm_study.diagnosis import AGGREGATES, criteria_for
 from irm_study.errors import ConfigError
 from irm_study.results.configurations import ListedTrial, listed_in_runs, trials_table
+from irm_study.results.hyperparameters import importance
+from irm_study.results.ideals import read_ideals
 from irm_study.results.record import StudyRecord
 from irm_study.results.table import earlier_digests, stored_runs
 from irm_study.results.untrusted import read_stored_trials, read_text, read_trials_csv, refuse_links
@@ -36,8 +38,9 @@ def load_study(folder: str | Path, criterion: str | None = None, aggregate: str 
     except (ValueError, TypeError, LookupError, ArithmeticError) as error:  # rows that no driver wrote
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigError(f"{folder / 'runs'}: holds rows that are no runs of this study: {reason}") from None
-    summary = stored_summary(folder)
-    return StudyRecord(folder, spec, runs, trials, summary.get("importance") or {}, summary.get("provenance") or {})
+    provenance = stored_summary(folder).get("provenance") or {}
+    region, ideals = read_stored_region(folder, spec), read_ideals(folder)
+    return StudyRecord(folder, spec, runs, trials, importance(trials, spec), provenance, region, ideals)
 
 
 def stored_spec(folder: Path) -> StudySpec:
@@ -48,10 +51,17 @@ def stored_spec(folder: Path) -> StudySpec:
     return read_stored_study(folder / "study.toml")
 
 
+def read_stored_region(folder: Path, spec: StudySpec) -> StudyRegion | None:
+    """The region that a study's folder holds; None where there is none. Raises ConfigError where it is no region of the
+    study."""
+    path = folder / "region.toml"
+    return read_region(path, spec) if path.exists() else None
+
+
 def stored_summary(folder: Path) -> dict[str, Any]:
     """The folder's summary.json as an earlier driver wrote it; empty where it cannot be read.
 
-    Its importance (shares in [0, 1]) and provenance (a table) are left empty where they are anything else.
+    Its provenance is left empty where it is no table.
     """
     try:
         summary = json.loads(read_text(folder / "summary.json"))
@@ -59,9 +69,6 @@ def stored_summary(folder: Path) -> dict[str, Any]:
         return {}
     if not isinstance(summary, dict):
         return {}
-    importance = summary.get("importance")
-    shares = importance.items() if isinstance(importance, dict) else ()
-    summary["importance"] = {key: float(share) for key, share in shares if isinstance(share, float) and 0 <= share <= 1}
     if not isinstance(summary.get("provenance"), dict):
         summary["provenance"] = {}
     return summary

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from irm_study.config import StudySpec
+from irm_study.config import StudyRegion, StudySpec
 from irm_study.results.curves import tidy_curves
 from irm_study.results.html import record_html
+from irm_study.results.hyperparameters import Along
+from irm_study.results.ideals import ideals_table
 
 
 @dataclass(frozen=True)
@@ -20,16 +22,20 @@ class StudyRecord:
 
     runs: a row for each run, in the order of stage, trial and seed; its columns are declared, each with its meaning,
     in `columns` (`columns_markdown` lists them). trials: a row for each trial, as `configurations.trials_table` has
-    them. importance: share of the objective value's variation by hyperparameter; empty where it is not known.
-    provenance: command, versions and hardware, for the part of the page that says how the study was made.
+    them. importance: what hyperparameters have to do with the objective value, as `importance` makes it of the trials;
+    empty of too few. provenance: command, versions and hardware, for the part of the page that says how the study was
+    made. region: the box that `irm-study region` found; None where it was not asked for. ideals: what the draws of its
+    fresh seeds ask for, as `ideals_table`; empty until `irm-study ideal` computes them.
     """
 
     folder: Path
     spec: StudySpec
     runs: pd.DataFrame
     trials: pd.DataFrame
-    importance: dict[str, float]
+    importance: dict[str, Along]
     provenance: dict[str, Any]
+    region: StudyRegion | None = None
+    ideals: pd.DataFrame = field(default_factory=ideals_table)
 
     @property
     def finished(self) -> int:

@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 
 from irm_study.diagnosis import FAILURE_MODES
-from irm_study.statistics import Statistic, bootstrap_interval, iqm, success_rate, worst_decile
+from irm_study.statistics import Statistic, bootstrap_interval, iqm, share_above_minimum, success_rate
 
 
 def over_seeds(runs: pd.DataFrame) -> dict[str, Any]:
     """One configuration's runs in numbers: the success rate with its 95% interval (Wilson), means and sample
-    standard deviations of the accuracies, the score in the mean, in the middle half (`iqm`) and in the worst tenth,
-    each with its 95% bootstrap interval, counts of the failure modes. A run that diverged counts as accuracy 0."""
+    standard deviations of the accuracies, the score (`centres`), counts of the failure modes. A run that diverged
+    counts as accuracy 0."""
     successes = int((runs["failure_mode"] == "invariant").sum())
     rate, interval = success_rate(successes, len(runs))
     train, test = (pd.Series(counted(runs[f"{name}_accuracy"])) for name in ("train", "test"))
@@ -39,20 +39,24 @@ def over_seeds(runs: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-CENTRES: dict[str, Statistic] = {"mean": np.mean, "iqm": iqm, "worst_decile": worst_decile}
-"""What stands for the runs of a configuration, beside the success rate."""
+CENTRES: dict[str, Statistic] = {"mean": np.mean, "iqm": iqm}
+"""What stands for the runs of a configuration, beside the success rate and the lowest of them."""
 
 
 def centres(values: Iterable[float]) -> dict[str, dict[str, float]]:
-    """Of some runs, each of CENTRES: value, low, high, as `centre_of`."""
-    return {
-        name: dict(zip(("value", "low", "high"), centre_of(values, statistic), strict=True))
+    """Of some runs, each of CENTRES: value, low, high, as `centre_of`; and `minimum`: value, and exceeded_by, the share
+    of all runs that exceeds it at the least, with 95% confidence."""
+    finite = counted(values)
+    each = {
+        name: dict(zip(("value", "low", "high"), centre_of(finite, statistic), strict=True))
         for name, statistic in CENTRES.items()
     }
+    lowest = float(finite.min()) if len(finite) else math.nan
+    return each | {"minimum": {"value": lowest, "exceeded_by": share_above_minimum(len(finite))}}
 
 
 def centre_of(values: Iterable[float], statistic: Statistic) -> tuple[float, float, float]:
-    """A statistic of some runs and its 95% interval; NaN where there are no runs (the interval: fewer than two)."""
+    """A statistic of some runs and its 95% interval; NaN where there are no runs (the interval: fewer than eight)."""
     finite = counted(values)
     if len(finite) == 0:
         return math.nan, math.nan, math.nan

@@ -1,6 +1,6 @@
 """The search: Optuna's side, by ask and tell. Nothing else imports Optuna."""
 
-from irm_study.search.outcomes import hyperparameter_importance, listed_trials
+from irm_study.search.outcomes import listed_trials
 from irm_study.search.search import AskedTrial, FinishedTrial, Search, open_search
 from irm_study.search.storage import StorageDamaged, StorageLost
 
@@ -10,7 +10,6 @@ __all__ = [
     "Search",
     "StorageDamaged",
     "StorageLost",
-    "hyperparameter_importance",
     "listed_trials",
     "open_search",
 ]

@@ -1,11 +1,6 @@
-"""What a search has come to: its trials, and which hyperparameters matter."""
+"""What a search has come to: its trials as the storage has them."""
 
 from __future__ import annotations
-
-import warnings
-
-import optuna
-from optuna.trial import create_trial
 
 from irm_study.results import ListedTrial
 from irm_study.search.search import Search
@@ -22,26 +17,3 @@ def listed_trials(search: Search) -> list[ListedTrial]:
         )
         for trial in search.known.all()
     ]
-
-
-def hyperparameter_importance(search: Search) -> dict[str, float]:
-    """Share of the objective's variation by hyperparameter (Optuna's PED-ANOVA); empty where it cannot be computed."""
-    if len(set(search.known.values.values())) < 2:
-        return {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            shares = optuna.importance.get_param_importances(_conditional(search))
-        except (ValueError, RuntimeError):
-            return {}
-    return {key: float(share) for key, share in shares.items()}
-
-
-def _conditional(search: Search) -> optuna.Study:
-    """The finished trials, each with those hyperparameters that act beside its other values."""
-    study = optuna.create_study(direction="maximize")
-    for trial in search.known.finished():
-        acting, _ = search.known.split(trial.params)
-        space = {key: trial.distributions[key] for key in acting}
-        study.add_trial(create_trial(value=trial.value, params=acting, distributions=space))
-    return study

@@ -1,17 +1,21 @@
-"""A study from its folder: run, confirmed, trained, calibrated."""
+"""A study from its folder: run, confirmed, its region proven; trained, calibrated."""
 
 from irm_study.study.calibration import calibrate
 from irm_study.study.folder import results_folder
-from irm_study.study.run import confirm_study, run_study, train_runs
+from irm_study.study.ideals import configuration_ideals, study_ideals
+from irm_study.study.run import confirm_study, prove_region, run_study, train_runs
 from irm_study.study.settings import Settings, Watcher, usable_settings
 
 __all__ = [
     "Settings",
     "Watcher",
     "calibrate",
+    "configuration_ideals",
     "confirm_study",
+    "prove_region",
     "results_folder",
     "run_study",
+    "study_ideals",
     "train_runs",
     "usable_settings",
 ]

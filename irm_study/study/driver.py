@@ -28,7 +28,7 @@ from irm_study.results import (
 from irm_study.study.folder import check_room
 from irm_study.study.settings import Settings, Watcher
 
-TRAIN_CRITERION = "oracle_min"
+TRAIN_CRITERION = "zone_margin"
 """Scores the runs of `train`, which belong to no study that names a criterion."""
 RUNS_OF_A_BATCH = 4
 """At most, where runs are trained that no trial waits for: an interruption costs little."""

@@ -1,4 +1,4 @@
-"""What is done with a folder: a study is run, or confirmed; a configuration is trained.
+"""What is done with a folder: a study is run, or confirmed, or its region is proven; a configuration is trained.
 
 Each holds the folder's lock, has the driver do the work, and brings the derived files up to date.
 """
@@ -6,6 +6,7 @@ Each holds the folder's lock, has the driver do the work, and brings the derived
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,17 +18,21 @@ from irm_study.errors import ConfigError
 from irm_study.execution import Workers
 from irm_study.results import (
     StudyRecord,
+    importance,
     locked,
+    read_ideals,
+    read_stored_region,
     renew_digests,
     stored_summary,
     trials_table,
     write_runs_csv,
     write_tables,
 )
-from irm_study.search import Search, hyperparameter_importance, listed_trials
+from irm_study.search import Search, listed_trials
 from irm_study.study.confirm_stage import confirm
 from irm_study.study.driver import Driver, RequestedRun
 from irm_study.study.folder import claim_for_study, claim_for_training, provenance
+from irm_study.study.region_stage import find_and_prove
 from irm_study.study.search_stage import SearchStage
 from irm_study.study.settings import Settings, Watcher
 
@@ -52,17 +57,29 @@ def run_study(
 
     with locked(folder):
         claim_for_study(folder, spec)
-        return _work(spec, folder, settings, watcher, workers or _workers(settings), may_ask)
+        return _work(spec, folder, settings, watcher, workers or _workers(settings), confirm, may_ask)
 
 
 def confirm_study(spec: StudySpec, folder: Path, settings: Settings, watcher: Watcher) -> tuple[StudyRecord, int]:
     """Confirm the best trials so far on spec.confirm's seeds, training only what is missing; returns as `run_study`."""
     with locked(folder):
-        if settings.storage is None and not (folder / "study.db").is_file():
-            raise ConfigError(
-                f"{folder}: its trials are not here (no study.db); name the storage that 'run' was given with --storage"
-            )
-        return _work(spec, folder, settings, watcher, _workers(settings), None)
+        _check_storage(folder, settings)
+        return _work(spec, folder, settings, watcher, _workers(settings), confirm)
+
+
+def prove_region(
+    spec: StudySpec, folder: Path, rate: float | None, count: int, again: bool, settings: Settings, watcher: Watcher
+) -> tuple[StudyRecord, int]:
+    """Find the region of a study's trials so far, unless its folder has one, and train so many configurations drawn
+    from it, those that are missing; returns as `run_study`. rate: above which success is to be predicted; None: the
+    file's, or RATE. again: whether a region whose proof is whole is given up for another.
+
+    Raises ConfigError and ExecutionError as `find_region`, and where the folder has a region of another rate.
+    """
+    with locked(folder):
+        _check_storage(folder, settings)
+        stage = functools.partial(find_and_prove, folder=folder, rate=rate, count=count, again=again)
+        return _work(spec, folder, settings, watcher, _workers(settings), stage)
 
 
 def train_runs(
@@ -90,17 +107,26 @@ def _work(
     settings: Settings,
     watcher: Watcher,
     workers: Workers,
-    may_ask: Callable[[], bool] | None,
+    after: Callable[[Driver, StudySpec, pd.DataFrame], None],
+    may_ask: Callable[[], bool] | None = None,
 ) -> tuple[StudyRecord, int]:
-    """Search, and confirm. may_ask: whether there is time for a new trial; None: no search is asked for."""
+    """Search, and what comes after it, given the trials. may_ask: whether there is time for a new trial; None: no
+    search is asked for."""
     driver = Driver(spec, folder, settings, watcher, workers)
     with contextlib.closing(SearchStage(driver, spec, folder)) as stage:
         with workers:
             if may_ask is not None:
                 stage.run(may_ask)
             stage.train_lost()
-            confirm(driver, spec, trials_table(listed_trials(stage.search), driver.judged_so_far(), spec))
+            after(driver, spec, trials_table(listed_trials(stage.search), driver.judged_so_far(), spec))
         return _record(driver, spec, folder, stage.search), driver.trained
+
+
+def _check_storage(folder: Path, settings: Settings) -> None:
+    if settings.storage is None and not (folder / "study.db").is_file():
+        raise ConfigError(
+            f"{folder}: its trials are not here (no study.db); name the storage that 'run' was given with --storage"
+        )
 
 
 def _workers(settings: Settings) -> Workers:
@@ -113,10 +139,12 @@ def _record(driver: Driver, spec: StudySpec, folder: Path, search: Search) -> St
     runs, stored = driver.runs(), stored_summary(folder)
     # A driver that was killed after its last run left a summary of the time before.
     fresh = driver.trained > 0 or stored.get("runs") != len(runs) or stored.get("trials") != search.finished
+    trials = trials_table(listed_trials(search), runs, spec)
     record = StudyRecord(
-        folder, spec, runs, trials_table(listed_trials(search), runs, spec),
-        importance=hyperparameter_importance(search) if fresh else stored.get("importance") or {},
+        folder, spec, runs, trials, importance=importance(trials, spec),
         provenance=provenance(driver.settings, stored) if fresh else stored.get("provenance") or {},
+        region=read_stored_region(folder, spec),
+        ideals=read_ideals(folder),
     )  # fmt: skip
     write_tables(record)
     return record

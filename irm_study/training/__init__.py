@@ -2,6 +2,7 @@
 
 from irm_study.training.program import Program, initial_state
 from irm_study.training.state import Run, TrainingState
+from irm_study.training.step import Objective, objective_of
 from irm_study.training.trainer import train
 
-__all__ = ["Program", "Run", "TrainingState", "initial_state", "train"]
+__all__ = ["Objective", "Program", "Run", "TrainingState", "initial_state", "objective_of", "train"]

@@ -41,6 +41,7 @@ def probed(config: RunConfig, count: int) -> np.ndarray:
     """Positions of the examples, of `count` in a training environment, on which the probes are measured.
 
     They are so many that their two passes take less than a hundredth of the passes of training between two checkpoints.
+    At the end of a run all are.
     """
     passes = 3 * count * config.checkpoint_interval  # forward, and twice as much backward
     many = min(count, max(PROBED_LEAST, min(PROBED_MOST, passes // 250)))
@@ -55,15 +56,20 @@ class Measurement:
         self.inputs = {name: network.inputs(examples) for name, examples in data.measured.items()}
         train = data.train
         self.probed = torch.from_numpy(probed(config, train.rows.shape[2])).to(train.rows.device)
-        rows, labels, colours = (part[:, :, self.probed] for part in (train.rows, train.labels, train.colours))
-        recoloured = torch.cat([torch.full_like(colours, GREY), 1 - colours], dim=2)
-        # The probed examples in grey, then in the other colour.
-        self.recoloured = network.inputs(Examples(rows.repeat(1, 1, 2), labels.repeat(1, 1, 2), recoloured))
+        self.recoloured = self._recolour(self.probed)
 
-    def measure(self, parameters: Tensor, train: Tensor) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _recolour(self, places: Tensor) -> Any:
+        """The network's inputs of some training examples, in grey and then in the other colour. places: along them."""
+        train = self.data.train
+        rows, labels, colours = (part[:, :, places] for part in (train.rows, train.labels, train.colours))
+        recoloured = torch.cat([torch.full_like(colours, GREY), 1 - colours], dim=2)
+        return self.network.inputs(Examples(rows.repeat(1, 1, 2), labels.repeat(1, 1, 2), recoloured))
+
+    def measure(self, parameters: Tensor, train: Tensor, last: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Of each run: (quantities, environments), and (probes,).
 
-        parameters: (runs, size). train: the logits of the training environments, (runs, environments, examples).
+        parameters: (runs, size). train: the logits of the training environments, (runs, environments, examples). last:
+        whether runs end here, so that all training examples are probed.
         """
         with self.network.computing():
             parts = [measure(train, self.data.train.labels)]
@@ -71,15 +77,27 @@ class Measurement:
                 logits = self.network.logits(parameters, inputs)
                 parts.append(measure(logits.unsqueeze(1), self.data.measured[name].labels.unsqueeze(1)))
             quantities = torch.cat(parts, dim=2).transpose(0, 1).cpu().numpy()
-            return zip(quantities, self.probe(parameters, train).cpu().numpy(), strict=True)
+            return zip(quantities, self.probe(parameters, train, last).cpu().numpy(), strict=True)
 
-    def probe(self, parameters: Tensor, train: Tensor) -> Tensor:
+    def probe_all(self, parameters: Tensor, train: Tensor) -> np.ndarray:
+        """`probe` on all training examples, as a NumPy array."""
+        with self.network.computing():
+            return np.asarray(self.probe(parameters, train, last=True).cpu().numpy())
+
+    def probe(self, parameters: Tensor, train: Tensor, last: bool) -> Tensor:
         """(runs, probes), in the order of PROBES: how predictions change when training images are recoloured.
 
-        train: as `measure` takes it.
+        train, last: as `measure` takes them.
         """
-        labels = self.data.train.labels[:, :, self.probed] > 0.5
-        predicted = train[:, :, self.probed] > 0
-        logits = self.network.logits(parameters, self.recoloured)
-        grey, swapped = torch.chunk(logits > 0, 2, dim=2)
+        if not last:
+            return self._probed(parameters, train, self.probed, self.recoloured)
+        count = train.shape[2]
+        parts = torch.split(torch.arange(count, device=train.device), PROBED_MOST)
+        shares = [len(part) / count * self._probed(parameters, train, part, self._recolour(part)) for part in parts]
+        return torch.stack(shares).sum(0)
+
+    def _probed(self, parameters: Tensor, train: Tensor, places: Tensor, recoloured: Any) -> Tensor:
+        labels = self.data.train.labels[:, :, places] > 0.5
+        predicted = train[:, :, places] > 0
+        grey, swapped = torch.chunk(self.network.logits(parameters, recoloured) > 0, 2, dim=2)
         return torch.stack([grey == labels, swapped == labels, swapped != predicted], dim=1).float().mean((2, 3))

@@ -135,8 +135,10 @@ class Trainer:
             branches.extend(branch_off(state, waiting))
             step = program.forward(state)
             if state.epoch in self.checkpoints:
-                clock = _record(program, state, step, clock)
+                clock = _record(program, state, step, clock, last=state.epoch == self.config.epochs)
                 reasons = [self._reason_to_end(state, place) for place in range(len(state.runs))]
+                if stopped := [place for place, reason in enumerate(reasons) if reason]:
+                    _probe_all(program, state, step, stopped)
                 for place, reason in enumerate(reasons):
                     if reason is not None:
                         yield from self._ended(state, place, reason, waiting)
@@ -208,10 +210,20 @@ def branch_off(state: TrainingState, waiting: dict[int, list[Run]]) -> Iterator[
         yield branch
 
 
-def _record(program: Program, state: TrainingState, step: Step | None, clock: float) -> float:
+def _probe_all(program: Program, state: TrainingState, step: Step | None, places: Sequence[int]) -> None:
+    """Probe runs that stop at a checkpoint on all their training examples, as at a run's last epoch."""
+    train = step[0] if step else program.train_logits(state)
+    probes = program.measurement.probe_all(state.parameters, train)
+    for place in places:
+        quantities, _ = state.history[place][-1]
+        state.history[place][-1] = quantities, probes[place]
+
+
+def _record(program: Program, state: TrainingState, step: Step | None, clock: float, last: bool) -> float:
     """Add measurements to the runs' history, and the time since `clock` to their seconds; returns the time now."""
     train = step[0] if step else program.train_logits(state)
-    for history, measured in zip(state.history, program.measurement.measure(state.parameters, train), strict=True):
+    measured_runs = program.measurement.measure(state.parameters, train, last)
+    for history, measured in zip(state.history, measured_runs, strict=True):
         history.append(measured)
     now = time.perf_counter()
     state.seconds = [seconds + (now - clock) / len(state.runs) for seconds in state.seconds]
