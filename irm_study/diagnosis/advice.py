@@ -1,23 +1,8 @@
-"""What each failure mode means, and the one change that it advises.
-
-An advice is a change of a configuration, so that it can be tried: `ADVICE` holds it in words and as values.
-"""
+"""What each failure mode means, and the one change that it advises."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
 from irm_study.config import RunConfig
-
-
-@dataclass(frozen=True)
-class Advice:
-    """text: as a sentence tells it. change: configuration → the hyperparameters that it changes, with their values."""
-
-    text: str
-    change: Callable[[RunConfig], dict[str, Any]]
 
 
 def explain(mode: str, since: int, first: int, run: RunConfig) -> str:
@@ -27,16 +12,6 @@ def explain(mode: str, since: int, first: int, run: RunConfig) -> str:
     """
     text = EXPLANATIONS[mode]
     return f"{COLLAPSES[collapse_began(since, first, run)]} {text}" if mode == "collapsed" else text
-
-
-def times(key: str, factor: float) -> Callable[[RunConfig], dict[str, Any]]:
-    """A hyperparameter multiplied; whole numbers stay whole."""
-
-    def change(run: RunConfig) -> dict[str, Any]:
-        value = getattr(run, key) * factor
-        return {key: round(value) if isinstance(getattr(run, key), int) else value}
-
-    return change
 
 
 MEANINGS = {
@@ -54,22 +29,22 @@ MEANINGS = {
     "shape_lost": "Little is left of colour, and less of the shape than the run knew before",
     "shape_not_learnt": "Little is left of colour, and the shape was never learnt well enough",
 }
-ADVICE: dict[str, Advice] = {
-    "diverged": Advice("lower the learning rate to a third", times("learning_rate", 1 / 3)),
-    "collapsed": Advice("lower the penalty weight to a tenth", times("penalty_weight", 0.1)),
-    "memorised": Advice("raise the L2 weight threefold", times("l2_weight", 3)),
-    "erm_like": Advice("raise the penalty weight tenfold", times("penalty_weight", 10)),
-    "anti_colour": Advice("lower the penalty weight to a tenth", times("penalty_weight", 0.1)),
-    "relapsed": Advice("lower the penalty weight to a third", times("penalty_weight", 1 / 3)),
-    "unsettled": Advice("train for twice as many epochs", times("epochs", 2)),
-    "near_miss": Advice("lower the learning rate to a half", times("learning_rate", 0.5)),
-    "leans_on_colour": Advice("raise the penalty weight tenfold", times("penalty_weight", 10)),
-    "penalty_met": Advice("raise the L2 weight threefold", times("l2_weight", 3)),
-    "shape_lost": Advice("lower the penalty weight to a third", times("penalty_weight", 1 / 3)),
-    "shape_not_learnt": Advice("lower the penalty weight to a tenth", times("penalty_weight", 0.1)),
+ADVICE = {
+    "diverged": "lower the learning rate to a third",
+    "collapsed": "lower the penalty weight to a tenth",
+    "memorised": "raise the L2 weight threefold",
+    "erm_like": "raise the penalty weight tenfold",
+    "anti_colour": "lower the penalty weight to a tenth",
+    "relapsed": "lower the penalty weight to a third",
+    "unsettled": "train for twice as many epochs",
+    "near_miss": "lower the learning rate to a half",
+    "leans_on_colour": "raise the penalty weight tenfold",
+    "penalty_met": "raise the L2 weight threefold",
+    "shape_lost": "lower the penalty weight to a third",
+    "shape_not_learnt": "lower the penalty weight to a tenth",
 }
 EXPLANATIONS = {
-    mode: f"{meaning}: {ADVICE[mode].text}." if mode in ADVICE else f"{meaning}." for mode, meaning in MEANINGS.items()
+    mode: f"{meaning}: {ADVICE[mode]}." if mode in ADVICE else f"{meaning}." for mode, meaning in MEANINGS.items()
 }
 
 COLLAPSES = {
