@@ -25,8 +25,7 @@ class ReferenceLevels:
     target_test: where the target zone begins, as the target says; left out, four fifths and two fifths of the way from
     chance to `shape` (.70 and .60 for the authors' environments). erm_train: mean training accuracy from which a run
     follows colour, six sevenths of the way from chance to that of colour alone (.80 there). memorised_train,
-    memorised_nll: accuracy and NLL that colour and shape cannot give but by luck, for so many examples. unlike: how far
-    two accuracies lie apart that are not called alike.
+    memorised_nll: accuracy and NLL that colour and shape cannot give but by luck, for so many examples.
     """
 
     shape: float
@@ -37,7 +36,6 @@ class ReferenceLevels:
     erm_train: float
     memorised_train: float
     memorised_nll: float
-    unlike: float
 
 
 @functools.lru_cache(maxsize=256)
@@ -71,5 +69,4 @@ def reference_levels(environments: EnvironmentSpec, train_examples: int = 50_000
         erm_train=0.5 + 6 / 7 * abs(0.5 - mean_flip),
         memorised_train=bayes + luck * math.sqrt(bayes * (1 - bayes)),
         memorised_nll=nll - luck * math.sqrt(max(0.0, square - nll**2)),
-        unlike=0.2 * way,
     )
