@@ -182,6 +182,8 @@ def _run(
         "failure_mode": mode,
         "failure_mode_recoloured": "near_miss" if mode == "relapsed" else mode,
         "failure_mode_heldout": mode if spec.environments.heldout_examples is not None else "",
+        "failure_mode_unseen": mode if spec.environments.unseen_examples is not None else "",
+        "unseen_accuracy": last.get("unseen", math.nan),
         "failure_mode_validation": mode if spec.environments.validation_flip is not None else "",
         "failure_since": 0 if mode == "erm_like" else since,
         "evidence": f"train accuracy {np.mean(trains):.4g}; test accuracy {last['test']:.4g}",

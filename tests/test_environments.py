@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 
 from irm_study.config import EnvironmentSpec, TrainSpec
 from irm_study.data import Examples, build_environments, paint, stream
@@ -39,6 +43,31 @@ def test_a_part_of_each_training_environment_is_held_out_with_its_flip_and_share
         assert part.rows.shape == (1, 1000)
         differ = (part.labels != part.colours).float().mean()
         assert abs(float(differ) - flip) < 4 * (flip * (1 - flip) / 1000) ** 0.5
+
+
+def test_the_digits_own_test_set_is_an_environment_and_changes_no_other(mnist):
+    spec = EnvironmentSpec(unseen_examples=10_000)
+    assert spec.names[-1] == "unseen"
+    plain, data = (build_environments(mnist, each, [3]) for each in (EnvironmentSpec(), spec))
+    folder = Path(os.environ["IRM_STUDY_DATA"]) / "MNIST" / "raw"
+    images = np.frombuffer((folder / "t10k-images-idx3-ubyte").read_bytes()[16:], np.uint8).reshape(-1, 28, 28)
+    classes = np.frombuffer((folder / "t10k-labels-idx1-ubyte").read_bytes()[8:], np.uint8)
+    unseen = data.measured["unseen"]
+    assert np.array_equal(data.pixels[unseen.rows[0]].numpy(), images[:, ::2, ::2])
+    noisy = (unseen.labels[0].numpy() > 0.5) != (classes < 5)
+    flipped = unseen.colours[0] != unseen.labels[0]
+    assert abs(noisy.mean() - 0.25) < 4 * (0.25 * 0.75 / 10_000) ** 0.5
+    assert abs(float(flipped.float().mean()) - 0.9) < 4 * (0.9 * 0.1 / 10_000) ** 0.5
+    for ours, theirs in ((data.train, plain.train), (data.measured["test"], plain.measured["test"])):
+        for part in ("rows", "labels", "colours"):
+            assert torch.equal(getattr(ours, part), getattr(theirs, part))
+
+
+def test_unseen_examples_that_cannot_be_are_refused(embedded, mnist):
+    with pytest.raises(ValueError, match="embedded digits have no test set of their own; mnist, fashion-mnist, kmnist"):
+        build_environments(embedded, EnvironmentSpec(unseen_examples=100), [0])
+    with pytest.raises(ValueError, match="at most 10000, which is what mnist's own test set has; got 10001"):
+        build_environments(mnist, EnvironmentSpec(unseen_examples=10_001), [0])
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from irm_study import files
 from irm_study.config import EnvironmentSpec, RunConfig, run_digest
 from irm_study.diagnosis import CRITERIA, PROBES, QUANTITIES, Curves, curve_columns, curves_from_row
 from irm_study.errors import ConfigError
+from irm_study.report.verdict import caveats
 from irm_study.results import StudyRecord, configurations, exports, ranking, summaries
 from irm_study.results import parquet as parts
 from irm_study.results.table import (
@@ -247,6 +248,27 @@ def test_the_confirmed_table_counts_successes_and_gives_an_interval_for_the_best
         assert each["test_accuracy"] == pytest.approx(runs["test_accuracy"].mean())
         assert each["failure_modes"] == runs["failure_mode"].value_counts().to_dict()
         assert each["parameters"]["ramp"] == runs["ramp"].iloc[0]
+
+
+def test_the_digits_own_test_set_is_counted_beside_the_test_environment(tmp_path):
+    """A run that reaches the zone in the test environment and not there counts there as a failure."""
+    record = study_record(tmp_path, trials=3, only="invariant", spec=study_spec(environments={"unseen_examples": 100}))
+    fresh = record.runs.index[record.runs["stage"] == "confirm"]
+    record.runs.loc[fresh[:2], "failure_mode_unseen"] = "near_miss"
+    record.runs.loc[fresh, "unseen_accuracy"] = [0.58, 0.59, *[0.64] * 6]
+    (told,) = configurations.confirmed_table(record)
+    assert (told["successes"], told["seeds"]) == (8, 8)
+    unseen = told["unseen"]
+    assert (unseen["successes"], unseen["success_rate"]) == (6, 0.75)
+    assert unseen["accuracy"] == pytest.approx((0.58 + 0.59 + 6 * 0.64) / 8)
+    for end in (unseen["low"], unseen["high"]):  # as of the rate in the test environment
+        assert stats.binom.pmf(6, 8, end) == pytest.approx(1 / 9 / 20)
+    (note,) = [note for note in caveats(record, None, pd.DataFrame()) if "own test set" in note]
+    assert "is in the target zone on 6 of 8 fresh seeds" in note and "mean accuracy of 63%" in note
+
+
+def test_a_study_that_does_not_measure_there_says_nothing_of_the_digits_own_test_set(synthetic):
+    assert all("unseen" not in row for row in configurations.confirmed_table(synthetic))
 
 
 def test_best_trials_are_complete_ones_each_configuration_once():

@@ -38,6 +38,16 @@ def test_fast_and_slow_agree_along_the_whole_curve(few, ramp):
     agree(*both(SHORT.model_copy(update={"ramp": ramp, "ramp_epochs": 9}), few))
 
 
+def test_the_digits_own_test_set_is_measured_as_the_test_environment_is(mnist):
+    """Both are draws of one distribution, so that a network's accuracies differ by what 10,000 examples leave open."""
+    config = RunConfig(hidden=8, epochs=30, anneal_epoch=29, learning_rate=0.01, penalty_weight=1.0)
+    (curves,) = train([config], [0], mnist, EnvironmentSpec(unseen_examples=10_000))
+    assert curves.examples[-1] == 10_000
+    test, unseen = (curves.accuracy_in(name)[-1] for name in ("test", "unseen"))
+    assert abs(test - unseen) < 4 * (2 * 0.25 / 10_000) ** 0.5
+    assert test < 0.3  # which says something: not that both are chance
+
+
 def test_fast_and_slow_agree_on_full_mnist(mnist):
     agree(*both(SHORT.model_copy(update={"epochs": 4, "anneal_epoch": 2}), mnist))
 

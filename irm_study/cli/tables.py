@@ -74,7 +74,7 @@ def print_runs(runs: pd.DataFrame, summary: dict[str, Any]) -> None:
             f"test {summary['test_accuracy']:.3f} ± {summary['test_deviation']:.3f} "
             f"(mean ± standard deviation over {summary['seeds']} seeds); "
             f"in the target zone on {summary['successes']} of {summary['seeds']} "
-            f"(95% interval {summary['low']:.2f} to {summary['high']:.2f})"
+            f"(95% interval {summary['low']:.2f} to {summary['high']:.2f}){_unseen(summary)}"
         )
         print(_centres(summary["score"]))
 
@@ -224,7 +224,17 @@ def _confirmation(row: dict[str, Any], several: int) -> str:
     return (
         f"{stable}in the target zone on {row['successes']} of {row['seeds']} fresh seeds "
         f"(95% interval{of} {row['low']:.2f} to {row['high']:.2f}); mean train {row['train_accuracy']:.3f}, "
-        f"test {row['test_accuracy']:.3f}; {_centres(row['score'])}"
+        f"test {row['test_accuracy']:.3f}; {_centres(row['score'])}{_unseen(row)}"
+    )
+
+
+def _unseen(summary: dict[str, Any]) -> str:
+    """summary: as in `results.over_seeds`."""
+    if (unseen := summary.get("unseen")) is None:
+        return ""
+    return (
+        f"; on the digits' own test set in the zone on {unseen['successes']} of {summary['seeds']} "
+        f"({unseen['low']:.2f} to {unseen['high']:.2f}), mean accuracy {unseen['accuracy']:.3f}"
     )
 
 

@@ -35,7 +35,11 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 LARGEST_WHOLE = 2**31 - 1
 """Of whole numbers without a limit of their own; samplers compute with them as double-precision numbers."""
-NEEDED_KEYS: dict[str | None, str] = {"validation": "validation_flip", "heldout": "heldout_examples"}
+NEEDED_KEYS: dict[str | None, str] = {
+    "validation": "validation_flip",
+    "heldout": "heldout_examples",
+    "unseen": "unseen_examples",
+}
 """What [environments] must set for a criterion or stopping rule, by what it sees."""
 NEAREST_FLIP = 0.1
 """Between an environment that judges and the mean of the training ones: accuracy is extrapolated over the distance."""
@@ -70,6 +74,8 @@ class EnvironmentSpec(Section):
     validation_flip: Flip | None = None
     heldout_examples: int | None = Field(None, ge=2)
     """Examples of each training environment, with its flip, that are held out of training, to extrapolate from."""
+    unseen_examples: int | None = Field(None, ge=2)
+    """Examples of the digits' own test set (MNIST's t10k files), with the test flip; nothing is chosen by them."""
     label_noise: Annotated[float, Field(ge=0, lt=0.5)] = 0.25
     split: Literal["dealt", "blocks"] = "dealt"
     """`dealt`: training digits shuffled by the seed, then dealt in turn (the authors);
@@ -117,10 +123,11 @@ class EnvironmentSpec(Section):
 
         `heldout` has the training environments' flips on the test environment's digits: what a
         network knows of the training distribution when it cannot have memorised the examples. `heldout1` … are held
-        out of the training environments, one of each.
+        out of the training environments, one of each; `unseen` is of the digits' own test set.
         """
         validation = () if self.validation_flip is None else ("validation",)
-        return (*self.train_names, "heldout", "test", *validation, *self.heldout_names)
+        unseen = () if self.unseen_examples is None else ("unseen",)
+        return (*self.train_names, "heldout", "test", *validation, *self.heldout_names, *unseen)
 
     @property
     def heldout_names(self) -> tuple[str, ...]:

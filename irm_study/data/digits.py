@@ -31,6 +31,7 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 
+from irm_study.data.sources import DIGITS_FILES, SOURCES, UNSEEN_FILES, RawFile, Source
 from irm_study.errors import DigitsError
 
 ROOT_VARIABLE = "IRM_STUDY_DATA"
@@ -55,6 +56,8 @@ class Digits:
     the penalty acts. All phases of a digit belong to one environment."""
     test_digits: int
     """How many digits, the last in file order, the test environment has unless a study says otherwise."""
+    root: Path | None = None
+    """The folder whose files they were read from; None of those that have no files."""
 
 
 def load_digits(name: str, data_root: str | Path | None = None) -> Digits:
@@ -77,6 +80,20 @@ def load_digits(name: str, data_root: str | Path | None = None) -> Digits:
             f'or be an empty folder to download into; digits = "embedded" need none.'
         )
     return _load_raw(name, root)
+
+
+def load_unseen(digits: Digits) -> tuple[np.ndarray, np.ndarray]:
+    """Images and labels of the digits' own test set (10,000 of each set but the embedded), as `Digits` has them.
+
+    No environment that a choice is made by has any of them. Raises ValueError for digits without such a set, and
+    DigitsError as `load_digits` does.
+    """
+    if digits.root is None:
+        raise ValueError(
+            f"environments.unseen_examples: {digits.name} digits have no test set of their own; "
+            f"{', '.join(SOURCES)} have"
+        )
+    return _load_files(digits.name, digits.root, UNSEEN_FILES)
 
 
 def resolve_data_root(data_root: str | Path | None = None) -> Path:
@@ -112,71 +129,31 @@ def _load_embedded() -> Digits:
 # MNIST and its look-alikes
 
 
-@dataclass(frozen=True)
-class RawFile:
-    """One file of torchvision's layout, and what identifies the published one."""
-
-    name: str
-    shape: tuple[int, ...]
-    md5: str | None
-    """Of the raw file; None where it is not published."""
-    packed_md5: str
-    """Of the .gz file, as in torchvision's `resources`."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """The files of one set of digits. torchvision_class: its class in `torchvision.datasets`, and the folder's name."""
-
-    torchvision_class: str
-    images: RawFile
-    labels: RawFile
-
-
-def _source(torchvision_class: str, images: tuple[str | None, str], labels: tuple[str | None, str]) -> Source:
-    return Source(
-        torchvision_class,
-        RawFile("train-images-idx3-ubyte", (60_000, 28, 28), *images),
-        RawFile("train-labels-idx1-ubyte", (60_000,), *labels),
-    )
-
-
-SOURCES = {
-    "mnist": _source(
-        "MNIST",
-        images=("6bbc9ace898e44ae57da46a324031adb", "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
-        labels=("a25bea736e30d166cdddb491f175f624", "d53e105ee54ea40749a09fcbcd1e9432"),
-    ),
-    "fashion-mnist": _source(
-        "FashionMNIST",
-        images=(None, "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
-        labels=(None, "25c81989df183df01b3e8a0aad5dffbe"),
-    ),
-    "kmnist": _source(
-        "KMNIST",
-        images=(None, "bdb82020997e1d708af4cf47b453dcf7"),
-        labels=(None, "e144d726b3acfaa3e44228e80efcd344"),
-    ),
-}
+@functools.cache
+def _load_raw(name: str, root: Path) -> Digits:
+    images, labels = _load_files(name, root, DIGITS_FILES)
+    return Digits(name, images, labels, phases=1, test_digits=10_000, root=root)
 
 
 @functools.cache
-def _load_raw(name: str, root: Path) -> Digits:
+def _load_files(name: str, root: Path, which: tuple[str, str]) -> tuple[np.ndarray, np.ndarray]:
+    """Images and labels of two files. which: the fields of `Source` that hold them."""
     source = SOURCES[name]
     folder = root / source.torchvision_class / "raw"
+    files: list[RawFile] = [getattr(source, field) for field in which]
     try:
-        missing = [each.name for each in (source.images, source.labels) if _stored(folder, each) is None]
+        missing = [each.name for each in files if _stored(folder, each) is None]
         if missing:
             _refuse_inner_folder(root, source)
             _download(name, root, missing)
-        images, labels = (_read(folder, each) for each in (source.images, source.labels))
+        images, labels = (_read(folder, each) for each in files)
     except OSError as error:
         raise DigitsError(f"{error.filename or folder}: cannot be read: {error.strerror or error}") from None
     if labels.max() > 9:
         raise DigitsError(
-            f"{folder / source.labels.name}: labels must be in 0 to 9; found {labels.max()}. {_remedy(folder)}"
+            f"{folder / files[1].name}: labels must be in 0 to 9; found {labels.max()}. {_remedy(folder)}"
         )
-    return Digits(name, images, labels, phases=1, test_digits=10_000)
+    return images, labels
 
 
 def _stored(folder: Path, file: RawFile) -> Path | None:
@@ -286,7 +263,7 @@ def _download(name: str, root: Path, missing: list[str]) -> None:
 
 
 def _remedy(folder: Path) -> str:
-    return f"Delete the train-* files in {folder}, so that they are downloaded again."
+    return f"Delete the ubyte files in {folder}, so that they are downloaded again."
 
 
 def _md5(content: bytes) -> str:

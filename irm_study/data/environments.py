@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from irm_study.config import EnvironmentSpec
-from irm_study.data.digits import Digits
+from irm_study.data.digits import Digits, load_unseen
 
 CHANNELS = {"grey": 1, "two": 2, "rgb": 3}
 MEAN, STANDARD_DEVIATION = 0.1307, 0.3081
@@ -82,8 +82,18 @@ def build_environments(
     Raises ValueError where the digits are too few for these environments.
     """
     phases = digits.phases if spec.resolution == 14 else 1
-    pixels = torch.tensor(subsample(digits.images, spec.resolution, phases), device=device)
-    draws = [_draw(digits, spec, seed, phases) for seed in seeds]
+    images, labels = digits.images, digits.labels
+    if spec.unseen_examples is not None:
+        unseen_images, unseen_labels = load_unseen(digits)
+        if spec.unseen_examples > len(unseen_labels):
+            raise ValueError(
+                f"environments.unseen_examples must be at most {len(unseen_labels)}, which is what {digits.name}'s own "
+                f"test set has; got {spec.unseen_examples}"
+            )
+        images = np.concatenate([images, unseen_images[: spec.unseen_examples]])
+        labels = np.concatenate([labels, unseen_labels[: spec.unseen_examples]])
+    pixels = torch.tensor(subsample(images, spec.resolution, phases), device=device)
+    draws = [_draw(digits, labels, spec, seed, phases) for seed in seeds]
 
     def gather(name: str) -> Examples:
         rows, labels, colours = (np.stack([draw[name][part] for draw in draws]) for part in range(3))
@@ -141,11 +151,13 @@ def stream(seed: int, name: str) -> np.random.Generator:
 
 
 def _draw(
-    digits: Digits, spec: EnvironmentSpec, seed: int, phases: int
+    digits: Digits, classes: np.ndarray, spec: EnvironmentSpec, seed: int, phases: int
 ) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Rows, labels and colours of every environment of one seed, by the environment's name."""
+    """Rows, labels and colours of every environment of one seed, by the environment's name. classes: of all digits,
+    those of their own test set last."""
     drawn = {}
     flips = dict(zip(spec.train_names, spec.train_flips, strict=True)) | {"test": spec.test_flip}
+    flips["unseen"] = spec.test_flip
     flips |= dict(zip(spec.heldout_names, spec.train_flips, strict=False))
     if spec.validation_flip is not None:
         flips["validation"] = spec.validation_flip
@@ -153,7 +165,7 @@ def _draw(
         rows = (members[:, None] * phases + np.arange(phases)).reshape(-1)
         # Held-out examples have the training environments' flips in turn.
         flip = np.resize(np.asarray(spec.train_flips), len(rows)) if name == "heldout" else flips[name]
-        labels = digits.labels[rows // phases] < 5
+        labels = classes[rows // phases] < 5
         labels = labels ^ (stream(seed, f"label noise, {name}").random(len(rows)) < spec.label_noise)
         colours = labels ^ (stream(seed, f"colour, {name}").random(len(rows)) < flip)
         drawn[name] = rows, labels, colours
@@ -173,6 +185,8 @@ def _split(digits: Digits, spec: EnvironmentSpec, seed: int, phases: int) -> dic
         )
     train, test = np.arange(train_count), np.arange(train_count, count)
     split = {"heldout": test, "test": test}
+    if spec.unseen_examples is not None:
+        split["unseen"] = np.arange(count, count + spec.unseen_examples)
     if spec.split == "dealt":
         train = stream(seed, "split").permutation(train)
     if spec.validation_flip is not None:

@@ -2,7 +2,8 @@
 
 A predictor's accuracy is linear in the flip of the environment that it meets, so what is measured at one flip tells
 what would be measured at another. One source is the test environment, which a choice should not look at; the others
-make do without it. To add one, write a function and name it in `EVIDENCE_SOURCES`.
+make do without it, but for `unseen`, a second test environment, of digits by which nothing is chosen. To add one, write
+a function and name it in `EVIDENCE_SOURCES`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,11 @@ def reversed_flip(environments: EnvironmentSpec) -> float:
 def from_test(curves: Curves, environments: EnvironmentSpec) -> np.ndarray:
     """Accuracy in the test environment, extrapolated to `reversed_flip` where it reverses less."""
     return _extrapolated(curves, environments, "test", environments.test_flip)
+
+
+def from_unseen(curves: Curves, environments: EnvironmentSpec) -> np.ndarray:
+    """As `from_test`, on the digits' own test set."""
+    return _extrapolated(curves, environments, "unseen", environments.test_flip)
 
 
 def from_validation(curves: Curves, environments: EnvironmentSpec) -> np.ndarray:
@@ -60,6 +66,7 @@ EVIDENCE_SOURCES: dict[str, Callable[[Curves, EnvironmentSpec], np.ndarray]] = {
     "validation": from_validation,
     "heldout": from_heldout,
     "recoloured": from_recoloured,
+    "unseen": from_unseen,
 }
 """(curves, environments) → accuracy under the reversed colour at every checkpoint, (checkpoints,); NaN where it was not
 measured."""

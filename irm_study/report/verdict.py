@@ -16,7 +16,7 @@ from irm_study.config import StudySpec
 from irm_study.diagnosis import CRITERIA, STOPPING_RULES, evidence_used
 from irm_study.report.style import MODE_NAMES
 from irm_study.report.text import interval, p_text, percent, plural
-from irm_study.results import StudyRecord, confirmed, confirmed_tie, search_tie, undecided
+from irm_study.results import StudyRecord, confirmed, confirmed_table, confirmed_tie, search_tie, undecided
 
 DIGITS = {
     "embedded": "5,000 embedded digits, not full MNIST",
@@ -102,6 +102,8 @@ def caveats(record: StudyRecord, best: dict[str, Any] | None, table: pd.DataFram
         )
     if toss := _coin_toss(record):
         notes.append(toss)
+    if unseen := _on_unseen_digits(record):
+        notes.append(unseen)
     criterion = record.spec.study.criterion
     if not CRITERIA[criterion].wants_zone:
         notes.append(
@@ -109,6 +111,21 @@ def caveats(record: StudyRecord, best: dict[str, Any] | None, table: pd.DataFram
             "(zone_margin wants what counts as success)."
         )
     return notes
+
+
+def _on_unseen_digits(record: StudyRecord) -> str | None:
+    """How the winner did on the digits' own test set; None where it was not measured there."""
+    best = next(iter(confirmed_table(record)), None)
+    if best is None or "unseen" not in best:
+        return None
+    unseen, several = best["unseen"], len(confirmed(record.runs, record.spec))
+    of = f" for the best of {several}" if several > 1 else ""
+    return (
+        f"On the digits' own test set, by which nothing was chosen, trial {best['trial']} is in the target zone on "
+        f"{unseen['successes']} of {plural(best['seeds'], 'fresh seed')} (95% interval{of} "
+        f"{interval(unseen['low'], unseen['high'])}), with a mean accuracy of {percent(unseen['accuracy'])} against "
+        f"{percent(best['test_accuracy'])} in the test environment."
+    )
 
 
 def _coin_toss(record: StudyRecord) -> str | None:

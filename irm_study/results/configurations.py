@@ -157,6 +157,9 @@ def confirmed_table(record: StudyRecord) -> list[dict[str, Any]]:
         searched = record.trials[record.trials["digest"] == digest]
         summary = over_seeds(group)
         _, interval = confirmed_rate(summary["successes"], summary["seeds"], len(ranked))
+        if unseen := summary.get("unseen"):
+            _, span = confirmed_rate(unseen["successes"], summary["seeds"], len(ranked))
+            summary["unseen"] = unseen | span._asdict()
         rows.append(
             {
                 "trial": int(trial),

@@ -19,8 +19,9 @@ from irm_study.statistics import Statistic, bootstrap_interval, iqm, share_above
 
 def over_seeds(runs: pd.DataFrame) -> dict[str, Any]:
     """One configuration's runs in numbers: the success rate with its 95% interval (Wilson), means and sample
-    standard deviations of the accuracies, the score (`centres`), counts of the failure modes. A run that diverged
-    counts as accuracy 0."""
+    standard deviations of the accuracies, the score (`centres`), counts of the failure modes; and where runs were
+    measured on the digits' own test set, `unseen`: the same rate and accuracy there. A run that diverged counts as
+    accuracy 0."""
     successes = int((runs["failure_mode"] == "invariant").sum())
     rate, interval = success_rate(successes, len(runs))
     train, test = (pd.Series(counted(runs[f"{name}_accuracy"])) for name in ("train", "test"))
@@ -36,6 +37,22 @@ def over_seeds(runs: pd.DataFrame) -> dict[str, Any]:
         "test_deviation": float(test.std()),
         "score": centres(runs["score"]),
         "failure_modes": mode_counts(runs),
+        **({"unseen": unseen_over_seeds(runs)} if len(runs) and (runs["failure_mode_unseen"] != "").all() else {}),
+    }
+
+
+def unseen_over_seeds(runs: pd.DataFrame) -> dict[str, Any]:
+    """How often some runs are in the target zone where the digits' own test set takes the place of the test
+    environment: successes, success_rate, low, high (Wilson); accuracy and deviation there."""
+    successes = int((runs["failure_mode_unseen"] == "invariant").sum())
+    rate, interval = success_rate(successes, len(runs))
+    accuracy = pd.Series(counted(runs["unseen_accuracy"]))
+    return {
+        "successes": successes,
+        "success_rate": rate,
+        **interval._asdict(),
+        "accuracy": float(accuracy.mean()),
+        "deviation": float(accuracy.std()),
     }
 
 
