@@ -76,6 +76,7 @@ def confirm_study(
     seeds: int | None = None,
     top: int | None = None,
     criteria: bool | None = None,
+    baselines: bool | None = None,
     neighbours: bool | None = None,
     draws: int | None = None,
     jobs: int | None = None,
@@ -88,11 +89,13 @@ def confirm_study(
     """Train a study's best configurations on fresh seeds, what is missing of them, and write the page again.
 
     study: its folder, or its record. seeds: fresh seeds for each of the `top` best configurations. criteria: also
-    what each other criterion would have chosen. neighbours: also the winner's neighbours. draws: also the winner on so
-    many draws of data, each from so many initialisations. What is left out is as the study says. Errors: `run_study`.
+    what each other criterion would have chosen. baselines: also the winner without a penalty, in colour and in grey.
+    neighbours: also the winner's neighbours. draws: also the winner on so many draws of data, each from so many
+    initialisations. What is left out is as the study says. Errors: `run_study`.
     """
     folder = arguments.folder_of(study)
-    given = {"seeds": seeds, "top": top, "criteria": criteria, "neighbours": neighbours, "draws": draws}
+    given = {"seeds": seeds, "top": top, "criteria": criteria, "baselines": baselines, "neighbours": neighbours,
+             "draws": draws}  # fmt: skip
     changed = {f"confirm.{key}": value for key, value in given.items() if value is not None}
     spec = checked(stored_spec(folder), changed)
     where = arguments.where_of(jobs, device, data_root, storage, scheduler)

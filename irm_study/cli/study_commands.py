@@ -153,6 +153,9 @@ def confirm(
     criteria: Annotated[
         bool, typer.Option("--criteria", help="What each other criterion would have chosen, too: its regret.")
     ] = False,
+    baselines: Annotated[
+        bool, typer.Option("--baselines", help="The winner without a penalty, too, in colour and in grey.")
+    ] = False,
     neighbours: Annotated[
         bool, typer.Option("--neighbours", help="The winner's neighbours, too: each value times 0.5, 0.8, 1.25 and 2.")
     ] = False,
@@ -175,8 +178,9 @@ def confirm(
     from irm_study.study import confirm_study, usable_settings
 
     spec = stored_spec(folder)
-    given = {"seeds": seeds, "top": top, "criteria": criteria or None, "neighbours": neighbours or None, "draws": draws}
-    changed = {key: value for key, value in given.items() if value is not None}
+    given = {"seeds": seeds, "top": top, "criteria": criteria, "baselines": baselines, "neighbours": neighbours,
+             "draws": draws}  # fmt: skip
+    changed = {key: value for key, value in given.items() if value}
     spec = spec.model_copy(update={"confirm": spec.confirm.model_copy(update=changed)})
     settings = usable_settings(
         spec, folder / "study.toml", jobs=jobs, device=device, data_root=data_root, storage=storage,

@@ -108,6 +108,8 @@ class ConfirmSection(Section):
     """A configuration is called stable when the lower end of its success rate's 95% interval is above this."""
     criteria: bool = False
     """Confirm also what each other criterion would have chosen: its regret."""
+    baselines: bool = False
+    """Train the winner's configuration without a penalty, too, in colour and in grey: what it is measured against."""
     neighbours: bool = False
     """Train the winner's neighbours too: each hyperparameter times 0.5, 0.8, 1.25 and 2."""
     draws: int = Field(0, ge=0, le=1000)
@@ -123,8 +125,9 @@ class ConfirmSection(Section):
 
     @model_validator(mode="after")
     def something_to_go_around(self, info: ValidationInfo) -> ConfirmSection:
-        if self.top == 0 and (self.neighbours or self.draws) and not is_stored(info):
-            asked = "neighbours = true" if self.neighbours else f"draws = {self.draws}"
+        around = {"neighbours": self.neighbours, "baselines": self.baselines, "draws": self.draws}
+        if self.top == 0 and any(around.values()) and not is_stored(info):
+            asked = next(f"{key} = {str(value).lower()}" for key, value in around.items() if value)
             raise EntryErrors({"top": f"must be 1 at least with {asked}, which needs a confirmed winner; got 0"})
         return self
 

@@ -18,6 +18,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, PercentFormatter
 
 from irm_study.report.style import (
+    BASELINE_STYLES,
     FAINT,
     INK,
     LINE_STYLES,
@@ -268,6 +269,23 @@ def face_handles(filled: str, hollow: str, filled_first: bool = True) -> list[Li
 def tick_handle(label: str) -> Line2D:
     """The upright stroke that marks a centre."""
     return Line2D([], [], color=INK, marker="|", markersize=8, markeredgewidth=1.6, linestyle="none", label=label)
+
+
+def baseline_marks(ax: Axes, means: Iterable[tuple[str, float, float]]) -> None:
+    """A named cross at the mean of each baseline. means: (name, x, y)."""
+    for name, x, y in means:
+        ax.plot(x, y, marker="x", color=INK, markersize=6, linestyle="none", zorder=4)
+        left = x > sum(ax.get_xlim()) / 2
+        ax.annotate(name, (x, y), (-6 if left else 6, 4), textcoords="offset points", fontsize=7,
+                    ha="right" if left else "left", zorder=4)  # fmt: skip
+
+
+def baseline_handles(baselines: pd.DataFrame) -> list[Line2D]:
+    """Of the lines at the means of baselines. baselines: as `results.baseline_means`."""
+    return [
+        Line2D([], [], color=INK, linewidth=1.0, linestyle=BASELINE_STYLES[name], label=f"{name} (mean)")
+        for name in baselines["baseline"]
+    ]
 
 
 def curve_handles() -> list[Any]:

@@ -11,6 +11,7 @@ from irm_study.report import (
     failure_regions,
     failures,
     ideal,
+    profile,
     region,
     regret,
     search,
@@ -22,7 +23,13 @@ from irm_study.report.exhibit import Exhibit
 from irm_study.results import StudyRecord
 
 SECTIONS: dict[str, tuple[Exhibit[StudyRecord], ...]] = {
-    "Which configurations are stable": (*stable.EXHIBITS, *winner.EXHIBITS, *region.EXHIBITS, *ideal.EXHIBITS),
+    "Which configurations are stable": (
+        *stable.EXHIBITS,
+        *profile.EXHIBITS,
+        *winner.EXHIBITS,
+        *region.EXHIBITS,
+        *ideal.EXHIBITS,
+    ),
     "How runs fail": (
         *failures.EXHIBITS,
         *skill_plane.EXHIBITS,

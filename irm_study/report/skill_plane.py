@@ -16,11 +16,22 @@ from irm_study.config import EnvironmentSpec
 from irm_study.diagnosis import curves_from_row, reference_levels, skill
 from irm_study.report.accuracy import evenly
 from irm_study.report.exhibit import Exhibit, empty
-from irm_study.report.marks import by_mode, crowd, fade, legend, mark_runs, mode_handles, nothing, panels, stage_handles
+from irm_study.report.marks import (
+    baseline_marks,
+    by_mode,
+    crowd,
+    fade,
+    legend,
+    mark_runs,
+    mode_handles,
+    nothing,
+    panels,
+    stage_handles,
+)
 from irm_study.report.runs import runs_of
 from irm_study.report.style import FAINT, INK, MODE_COLOURS, MODE_NAMES, NARROW, ZONE, StyledFigure, styled
 from irm_study.report.text import plural
-from irm_study.results import StudyRecord
+from irm_study.results import StudyRecord, baseline_means
 
 LINES, POINTS = 8, 30
 """Runs of a mode whose S and B are drawn over the epochs, and checkpoints of each."""
@@ -42,7 +53,7 @@ def plane(record: StudyRecord) -> pd.DataFrame:
     return runs.loc[np.isfinite(runs["shape_skill"].astype(float)), columns].reset_index(drop=True)
 
 
-def _plane_sentence(runs: pd.DataFrame, environments: EnvironmentSpec, digits: str) -> str:
+def _plane_sentence(runs: pd.DataFrame, environments: EnvironmentSpec, digits: str, baselines: pd.DataFrame) -> str:
     outside = runs[runs["failure_mode"] != "invariant"]
     if outside.empty:
         return f"All of {plural(len(runs), 'run')} are in the target zone."
@@ -57,10 +68,11 @@ def _plane_sentence(runs: pd.DataFrame, environments: EnvironmentSpec, digits: s
 
 
 @styled
-def draw_plane(runs: pd.DataFrame, environments: EnvironmentSpec, digits: str) -> Figure:
+def draw_plane(runs: pd.DataFrame, environments: EnvironmentSpec, digits: str, baselines: pd.DataFrame) -> Figure:
     """Every run by B and S, the target zone shaded, lines of equal training and of equal test accuracy.
 
-    runs: as `plane`. digits: their name, by which the grey oracle is marked where it was measured.
+    runs: as `plane`. digits: their name, by which the grey oracle is marked where it was measured. baselines: as
+    `results.baseline_means`; their marks take the place of the oracle's.
     """
     if runs.empty:
         return nothing("no runs with finite accuracies")
@@ -76,10 +88,13 @@ def draw_plane(runs: pd.DataFrame, environments: EnvironmentSpec, digits: str) -
             ends = np.array([low_b, high_b])
             ax.plot(ends, accuracy - (0.5 - at) * ends, color=FAINT, linewidth=0.4, linestyle=style, zorder=0.5)
     ax.add_patch(Polygon(_zone(environments, high_b), **ZONE))
-    for name, (colour, shape), place in _landmarks(environments, digits):
+    for name, (colour, shape), place in _landmarks(environments, digits if baselines.empty else ""):
         ax.plot(colour, shape, marker="+", color=INK, markersize=7, linestyle="none")
         ax.annotate(name, (colour, shape), place, textcoords="offset points", fontsize=7,
                     ha="left" if place[0] > 0 else "right")  # fmt: skip
+    reliance = (baselines["train_accuracy"] - baselines["test_accuracy"]) / (environments.test_flip - flip)
+    shape = baselines["train_accuracy"] - (0.5 - flip) * reliance
+    baseline_marks(ax, zip(baselines["baseline"], reliance, shape, strict=True))
     size, alpha = crowd(len(runs))
     mark_runs(ax, runs[runs["stage"] == "search"], "colour_reliance", "shape_skill", size, filled=False, alpha=alpha)
     mark_runs(ax, runs[runs["stage"] == "confirm"], "colour_reliance", "shape_skill", size, alpha=alpha)
@@ -127,7 +142,12 @@ PLANE: Exhibit[StudyRecord] = Exhibit(
     shows="Each mark is a run: what it knows of the shape (S, accuracy where colour tells nothing), and how far it "
     "leans on colour (B). Thin lines join runs of equal training (solid) and of equal test accuracy (dashed), ten "
     "points apart; the target zone is shaded.",
-    table=lambda record: (plane(record), record.spec.environments, record.spec.digits),
+    table=lambda record: (
+        plane(record),
+        record.spec.environments,
+        record.spec.digits,
+        baseline_means(record.baselines),
+    ),
     sentence=_plane_sentence,
     draw=draw_plane,
     narrow=True,

@@ -1,4 +1,4 @@
-"""Which configurations are stable: every seed of the leading ones, training against test accuracy, profiles.
+"""Which configurations are stable: every seed of the leading ones, training against test accuracy.
 
 What fresh seeds show about the winner alone is in `winner`.
 """
@@ -6,6 +6,7 @@ What fresh seeds show about the winner alone is in `winner`.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -18,20 +19,33 @@ from irm_study.diagnosis import ReferenceLevels, reference_levels
 from irm_study.report.exhibit import Exhibit
 from irm_study.report.marks import (
     accuracy_axis,
+    baseline_handles,
+    baseline_marks,
     crowd,
     legend,
     mark_runs,
     mode_handles,
     nothing,
-    percent_axis,
     placed_at,
     stage_handles,
     tick_handle,
 )
 from irm_study.report.runs import leading, ranked, runs_of, successes
-from irm_study.report.style import FAINT, GRID, INK, NARROW, STAGE_SEEDS, WIDE, ZONE, StyledFigure, styled
-from irm_study.report.text import interval, percent, plural, printable
-from irm_study.results import StudyRecord, centre_of, counted
+from irm_study.report.style import (
+    BASELINE_STYLES,
+    GRID,
+    INK,
+    NARROW,
+    WIDE,
+    ZONE,
+    StyledFigure,
+    styled,
+)
+from irm_study.report.text import percent, plural, printable
+from irm_study.results import StudyRecord, baseline_means, centre_of
+
+SHOWN = {"train_accuracy_min": "train", "test_accuracy": "test"}
+"""Columns of the table of runs, and the environments that they stand for here."""
 
 # Every seed of the leading configurations
 
@@ -43,11 +57,11 @@ def seed_points(record: StudyRecord, trials: list[int]) -> pd.DataFrame:
     """
     long = ranked(record, trials).melt(
         ["configuration", "rank", "stage", "seed", "failure_mode"],
-        ["train_accuracy_min", "test_accuracy"],
+        list(SHOWN),
         "environment",
         "accuracy",
     )
-    long["environment"] = long["environment"].map({"train_accuracy_min": "train", "test_accuracy": "test"})
+    long["environment"] = long["environment"].map(SHOWN)
     return long.sort_values(["rank", "stage", "seed"], ignore_index=True)
 
 
@@ -70,9 +84,10 @@ def seed_summary(points: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _seeds(record: StudyRecord) -> tuple[pd.DataFrame, pd.DataFrame, ReferenceLevels]:
+def _seeds(record: StudyRecord) -> tuple[pd.DataFrame, pd.DataFrame, ReferenceLevels, pd.DataFrame]:
     points = seed_points(record, leading(record))
-    return points, seed_summary(points), reference_levels(record.spec.environments)
+    baselines = baseline_means(record.baselines)
+    return points, seed_summary(points), reference_levels(record.spec.environments), baselines
 
 
 def _seeds_shown(record: StudyRecord) -> str:
@@ -84,7 +99,9 @@ def _seeds_shown(record: StudyRecord) -> str:
     )
 
 
-def _seeds_sentence(points: pd.DataFrame, summary: pd.DataFrame, levels: ReferenceLevels) -> str:
+def _seeds_sentence(
+    points: pd.DataFrame, summary: pd.DataFrame, levels: ReferenceLevels, baselines: pd.DataFrame
+) -> str:
     if points.empty:
         return "No configuration is finished."
     first = points[(points["rank"] == 0) & (points["environment"] == "test")]
@@ -104,10 +121,11 @@ def _seeds_sentence(points: pd.DataFrame, summary: pd.DataFrame, levels: Referen
 
 
 @styled
-def draw_seeds(points: pd.DataFrame, summary: pd.DataFrame, levels: ReferenceLevels) -> Figure:
+def draw_seeds(points: pd.DataFrame, summary: pd.DataFrame, levels: ReferenceLevels, baselines: pd.DataFrame) -> Figure:
     """Every seed of some configurations, in training and in test, with the target zone shaded.
 
-    points: as `seed_points`; summary: as `seed_summary`. Fresh seeds are filled, search seeds hollow.
+    points: as `seed_points`; summary: as `seed_summary`; baselines: as `results.baseline_means`. Fresh seeds are
+    filled, search seeds hollow.
     """
     if points.empty:
         return nothing("no finished configuration")
@@ -116,9 +134,16 @@ def draw_seeds(points: pd.DataFrame, summary: pd.DataFrame, levels: ReferenceLev
     panels = figure.subplots(1, 2, sharey=True)
     titles = {"train": "training (lowest environment)", "test": "test environment"}
     targets = {"train": levels.target_train, "test": levels.target_test}
+    column_of = {environment: column for column, environment in SHOWN.items()}
     for ax, (environment, title) in zip(panels, titles.items(), strict=True):
         own, centres = (table[table["environment"] == environment] for table in (points, summary))
-        _seed_panel(ax, own, centres, targets[environment])
+        _seed_panel(
+            ax,
+            own,
+            centres,
+            targets[environment],
+            dict(zip(baselines["baseline"], baselines[column_of[environment]], strict=True)),
+        )
         ax.set_title(title)
         ax.set_xlabel("accuracy at the end (%)")
     panels[1].annotate(
@@ -133,13 +158,17 @@ def draw_seeds(points: pd.DataFrame, summary: pd.DataFrame, levels: ReferenceLev
     handles = [*mode_handles(points["failure_mode"]), *stage_handles(points["stage"]), tick_handle("IQM")]
     handles.append(Patch(color=INK, alpha=0.13, linewidth=0, label="its 95% interval"))
     handles.append(Patch(**ZONE, label="target zone"))
-    legend(figure, handles)
+    legend(figure, [*handles, *baseline_handles(baselines)])
     return figure
 
 
-def _seed_panel(ax: Axes, points: pd.DataFrame, summary: pd.DataFrame, target: float) -> None:
-    nowhere = accuracy_axis(ax, "x", [*points["accuracy"], target])
+def _seed_panel(
+    ax: Axes, points: pd.DataFrame, summary: pd.DataFrame, target: float, baselines: Mapping[str, float]
+) -> None:
+    nowhere = accuracy_axis(ax, "x", [*points["accuracy"], target, *baselines.values()])
     limits = ax.get_xlim()
+    for name, accuracy in baselines.items():
+        ax.axvline(accuracy, color=INK, linewidth=1.0, linestyle=BASELINE_STYLES[name], zorder=1)
     ax.axvspan(target, limits[1], **ZONE)
     for (rank, stage), seeds in points.groupby(["rank", "stage"]):
         alone = points.loc[points["rank"] == rank, "stage"].nunique() == 1
@@ -180,24 +209,31 @@ def final_accuracies(record: StudyRecord) -> pd.DataFrame:
     return runs[["trial", "stage", "seed", "failure_mode", "train", "test"]].reset_index(drop=True)
 
 
-def _trade_off_sentence(runs: pd.DataFrame, levels: ReferenceLevels) -> str:
+def _trade_off_sentence(runs: pd.DataFrame, levels: ReferenceLevels, baselines: pd.DataFrame) -> str:
     if runs.empty:
         return "No runs."
-    return f"{successes(runs)} of {plural(len(runs), 'run')} ended in the target zone."
+    beside = "".join(
+        f" On the winner's seeds {row.baseline} reaches {percent(row.train_accuracy_min)} in training and "
+        f"{percent(row.test_accuracy)} in test (means, n = {row.n})."
+        for row in baselines.itertuples()
+    )
+    return f"{successes(runs)} of {plural(len(runs), 'run')} ended in the target zone.{beside}"
 
 
 @styled
-def draw_trade_off(runs: pd.DataFrame, levels: ReferenceLevels) -> Figure:
+def draw_trade_off(runs: pd.DataFrame, levels: ReferenceLevels, baselines: pd.DataFrame) -> Figure:
     """Training against test accuracy of every run: the front along which IRM trades the one for the other.
 
-    runs: stage, failure_mode, train (lowest training environment), test.
+    runs: stage, failure_mode, train (lowest training environment), test. baselines: as `results.baseline_means`.
     """
     if runs.empty:
         return nothing("no runs")
     figure = StyledFigure((NARROW, 3.3), layout="constrained")
     ax = figure.subplots()
-    nowhere_x = accuracy_axis(ax, "x", [*runs["train"], levels.target_train, levels.shape])
-    nowhere_y = accuracy_axis(ax, "y", [*runs["test"], levels.target_test, levels.shape])
+    nowhere_x = accuracy_axis(
+        ax, "x", [*runs["train"], levels.target_train, levels.shape, *baselines["train_accuracy_min"]]
+    )
+    nowhere_y = accuracy_axis(ax, "y", [*runs["test"], levels.target_test, levels.shape, *baselines["test_accuracy"]])
     ax.add_patch(Rectangle((levels.target_train, levels.target_test), 1, 1, **ZONE))
     ax.plot(levels.shape, levels.shape, marker="+", color=INK, markersize=8, linestyle="none")
     ax.annotate("shape alone", (levels.shape, levels.shape), (5, 4), textcoords="offset points", fontsize=7)
@@ -205,6 +241,7 @@ def draw_trade_off(runs: pd.DataFrame, levels: ReferenceLevels) -> Figure:
     size, alpha = crowd(len(runs))
     mark_runs(ax, placed[placed["stage"] == "search"], "x", "y", size, filled=False, alpha=alpha)
     mark_runs(ax, placed[placed["stage"] == "confirm"], "x", "y", size, alpha=alpha)
+    baseline_marks(ax, baselines[["baseline", *SHOWN]].itertuples(index=False, name=None))
     ax.set_xlabel("training accuracy, lowest environment (%)")
     ax.set_ylabel("test accuracy (%)")
     legend(figure, [*mode_handles(runs["failure_mode"]), *stage_handles(runs["stage"])], columns=3)
@@ -215,88 +252,15 @@ TRADE_OFF: Exhibit[StudyRecord] = Exhibit(
     name="trade_off",
     title="Training against test accuracy",
     shows="Each mark is a run. Colour alone sits at the lower right, shape alone at the cross, a constant at 50/50.",
-    table=lambda record: (final_accuracies(record), reference_levels(record.spec.environments)),
+    table=lambda record: (
+        final_accuracies(record),
+        reference_levels(record.spec.environments),
+        baseline_means(record.baselines),
+    ),
     sentence=_trade_off_sentence,
     draw=draw_trade_off,
     narrow=True,
 )
 
 
-# Performance profile
-
-
-def profile(record: StudyRecord, trials: list[int]) -> pd.DataFrame:
-    """Share of runs above a test accuracy: configuration, rank, stage, n, threshold, share, low, high.
-
-    Of fresh seeds where a configuration has them, of its search seeds where not (stage says which).
-    """
-    thresholds = np.linspace(0, 1, 101)
-    tables = []
-    for (rank, name), group in ranked(record, trials).groupby(["rank", "configuration"]):
-        stage = "confirm" if (group["stage"] == "confirm").any() else "search"
-        accuracy = counted(group.loc[group["stage"] == stage, "test_accuracy"])
-        shares = statistics.performance_profile(accuracy, thresholds)._asdict() | {"threshold": thresholds}
-        tables.append(pd.DataFrame(shares).assign(configuration=name, rank=rank, stage=stage, n=len(accuracy)))
-    columns = ["configuration", "rank", "stage", "n", "threshold", "share", "low", "high"]
-    return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
-
-
-def _profile_sentence(profile: pd.DataFrame, levels: ReferenceLevels) -> str:
-    if profile.empty:
-        return "No configuration is finished."
-    own = profile[profile["rank"] == 0]
-    row = own.iloc[int((own["threshold"] - levels.target_test).abs().argmin())]
-    seeds = plural(int(row["n"]), f"{'fresh' if row['stage'] == 'confirm' else 'search'} seed")
-    return (
-        f"{percent(row['share'])} of {row['configuration']}'s runs ({seeds}) exceed {percent(levels.target_test)} in "
-        f"test; 95% interval {interval(row['low'], row['high'])}."
-    )
-
-
-@styled
-def draw_profile(profile: pd.DataFrame, levels: ReferenceLevels) -> Figure:
-    """Share of a configuration's runs with a test accuracy above a threshold, for every threshold.
-
-    profile: as `profile`. Bands hold at one threshold at a time.
-    """
-    if profile.empty:
-        return nothing("no finished configuration")
-    figure = StyledFigure((NARROW, 2.9), layout="constrained")
-    ax = figure.subplots()
-    ax.axvspan(levels.target_test, 1, **ZONE)
-    styles = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)))
-    for rank, rows in profile.groupby("rank"):
-        first = rows.iloc[0]
-        seeds = f"{first['n']} {STAGE_SEEDS[first['stage']]}"
-        # The leading configuration in ink with its interval, the others behind it.
-        colour = INK if rank == 0 else FAINT
-        if rank == 0:
-            ax.fill_between(rows["threshold"], rows["low"], rows["high"], color=INK, alpha=0.12, linewidth=0)
-        ax.plot(
-            rows["threshold"], rows["share"], color=colour, linestyle=styles[int(rank) % len(styles)],
-            linewidth=1.6 if rank == 0 else 1.0, label=f"{printable(first['configuration'])} ({seeds})",
-            drawstyle="steps-post", zorder=3 if rank == 0 else 2,
-        )  # fmt: skip
-    ax.set_xlim(0, 1)
-    ax.set_ylim(-0.02, 1.02)
-    percent_axis(ax, "x")
-    percent_axis(ax, "y")
-    ax.set_xlabel("test accuracy (%)")
-    ax.set_ylabel("runs above it (%)")
-    figure.legend(loc="outside lower center", ncols=1)
-    return figure
-
-
-PERFORMANCE_PROFILE: Exhibit[StudyRecord] = Exhibit(
-    name="performance_profile",
-    title="Performance profile",
-    shows="How many of a configuration's runs beat each test accuracy; the band is a 95% interval of the first, "
-    "at one threshold at a time. A steep line is a stable configuration.",
-    table=lambda record: (profile(record, leading(record)[:4]), reference_levels(record.spec.environments)),
-    sentence=_profile_sentence,
-    draw=draw_profile,
-    narrow=True,
-)
-
-
-EXHIBITS = (SEED_STABILITY, TRADE_OFF, PERFORMANCE_PROFILE)
+EXHIBITS = (SEED_STABILITY, TRADE_OFF)

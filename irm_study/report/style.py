@@ -105,6 +105,9 @@ STAGE_SEEDS = {"search": "search seeds", "confirm": "fresh seeds", "train": "see
 LINE_STYLES: dict[str, Any] = {"train": "-", "test": (0, (2.5, 1.2))}
 """Of curves, by environment; dashes in multiples of a line's width."""
 
+BASELINE_STYLES: dict[str, Any] = {"plain risk minimisation": (0, (1, 1.2)), "grey oracle": (0, (5, 1.5, 1, 1.5))}
+"""Of the lines at the means of baselines."""
+
 ZONE: dict[str, Any] = {"color": MODE_COLOURS["invariant"], "alpha": 0.13, "linewidth": 0}
 """The shade of the target zone, in which a run is called invariant."""
 

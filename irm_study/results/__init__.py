@@ -1,5 +1,13 @@
 """A study's folder: the table of runs, and what is derived from it. Neither torch nor Optuna is imported here."""
 
+from irm_study.results.baselines import (
+    BASELINES,
+    baseline_means,
+    baseline_specs,
+    baselines_table,
+    read_baselines,
+    write_baselines,
+)
 from irm_study.results.columns import STAGES, Column, columns_markdown, empty_runs, table_columns
 from irm_study.results.configurations import (
     ListedTrial,
@@ -41,6 +49,7 @@ from irm_study.results.table import (
 from irm_study.results.untrusted import refuse_links, refuse_studies
 
 __all__ = [
+    "BASELINES",
     "STAGES",
     "Along",
     "Column",
@@ -51,6 +60,9 @@ __all__ = [
     "Tie",
     "aggregate",
     "along",
+    "baseline_means",
+    "baseline_specs",
+    "baselines_table",
     "best_trials",
     "centre_of",
     "choices",
@@ -78,6 +90,7 @@ __all__ = [
     "mode_counts",
     "neighbours",
     "over_seeds",
+    "read_baselines",
     "read_ideals",
     "read_parts",
     "read_stored_region",
@@ -100,6 +113,7 @@ __all__ = [
     "trials_from_runs",
     "trials_table",
     "undecided",
+    "write_baselines",
     "write_ideals",
     "write_runs_csv",
     "write_tables",

@@ -15,6 +15,7 @@ import pandas as pd
 from irm_study.config import StudySpec, TrainSpec, is_whole, obeys_rules, train_toml
 from irm_study.files import finite, plain, write_csv, write_text
 from irm_study.region import proof_runs, proven
+from irm_study.results.baselines import baseline_means
 from irm_study.results.columns import is_curve
 from irm_study.results.configurations import best_trials, confirmed_table, confirmed_tie, search_tie, undecided
 from irm_study.results.ranking import Tie
@@ -46,7 +47,8 @@ def write_runs_csv(folder: Path, runs: pd.DataFrame) -> None:
 
 def summary(record: StudyRecord) -> dict[str, Any]:
     """The content of summary.json: what was searched, how many trials and runs, how they ended, the best in the search
-    and the confirmed configurations, with the ties for the first place, the region, epochs, importance, provenance."""
+    and the confirmed configurations, with the ties for the first place, the baselines, the region, epochs, importance,
+    provenance."""
     search = record.runs[record.runs["stage"] == "search"]
     best = best_trials(record.trials, record.runs, record.spec, 1)
     return {
@@ -65,6 +67,7 @@ def summary(record: StudyRecord) -> dict[str, Any]:
         },
         "confirmed": confirmed_table(record),
         "confirmed_tie": _tie(confirmed_tie(record)),
+        "baselines": baseline_means(record.baselines).to_dict("records"),
         "region": _region(record),
         "epochs": epochs_spent(record.runs),
         "importance": {

@@ -14,6 +14,7 @@ import pandas as pd
 from irm_study.config import StudyRegion, StudySpec, read_region, read_stored_study
 from irm_study.diagnosis import AGGREGATES, criteria_for
 from irm_study.errors import ConfigError
+from irm_study.results.baselines import read_baselines
 from irm_study.results.configurations import ListedTrial, listed_in_runs, trials_table
 from irm_study.results.hyperparameters import importance
 from irm_study.results.ideals import read_ideals
@@ -39,8 +40,8 @@ def load_study(folder: str | Path, criterion: str | None = None, aggregate: str 
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigError(f"{folder / 'runs'}: holds rows that are no runs of this study: {reason}") from None
     provenance = stored_summary(folder).get("provenance") or {}
-    region, ideals = read_stored_region(folder, spec), read_ideals(folder)
-    return StudyRecord(folder, spec, runs, trials, importance(trials, spec), provenance, region, ideals)
+    region, ideals, baselines = read_stored_region(folder, spec), read_ideals(folder), read_baselines(folder)
+    return StudyRecord(folder, spec, runs, trials, importance(trials, spec), provenance, region, ideals, baselines)
 
 
 def stored_spec(folder: Path) -> StudySpec:

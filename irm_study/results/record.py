@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from irm_study.config import StudyRegion, StudySpec
+from irm_study.results.baselines import baselines_table
 from irm_study.results.curves import tidy_curves
 from irm_study.results.html import record_html
 from irm_study.results.hyperparameters import Along
@@ -25,7 +26,8 @@ class StudyRecord:
     them. importance: what hyperparameters have to do with the objective value, as `importance` makes it of the trials;
     empty of too few. provenance: command, versions and hardware, for the part of the page that says how the study was
     made. region: the box that `irm-study region` found; None where it was not asked for. ideals: what the draws of its
-    fresh seeds ask for, as `ideals_table`; empty until `irm-study ideal` computes them.
+    fresh seeds ask for, as `ideals_table`; empty until `irm-study ideal` computes them. baselines: the winner's
+    training without a penalty, and without colour, as `baselines_table`; empty unless the study asks for them.
     """
 
     folder: Path
@@ -36,6 +38,7 @@ class StudyRecord:
     provenance: dict[str, Any]
     region: StudyRegion | None = None
     ideals: pd.DataFrame = field(default_factory=ideals_table)
+    baselines: pd.DataFrame = field(default_factory=baselines_table)
 
     @property
     def finished(self) -> int:

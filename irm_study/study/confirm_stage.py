@@ -9,6 +9,7 @@ import pandas as pd
 
 from irm_study.config import RunConfig, StudySpec, run_digest
 from irm_study.results import (
+    BASELINES,
     STAGES,
     best_trials,
     choices,
@@ -56,7 +57,8 @@ def runs_after(stage: str, spec: StudySpec, others: int | None = None) -> int:
         others = len(choosers(spec)) // 2
     runs = {"confirm": wanted.top * wanted.seeds, "criterion": others * wanted.seeds,
             "neighbour": near * wanted.seeds, "draws": wanted.draws**2}  # fmt: skip
-    return sum(count for name, count in runs.items() if order(name) > order(stage))
+    beside = len(BASELINES) * wanted.seeds if wanted.baselines and wanted.top else 0
+    return beside + sum(count for name, count in runs.items() if order(name) > order(stage))
 
 
 def _on_fresh_seeds(driver: Driver, spec: StudySpec, chosen: pd.DataFrame) -> list[RequestedRun]:

@@ -20,6 +20,7 @@ from irm_study.results import (
     StudyRecord,
     importance,
     locked,
+    read_baselines,
     read_ideals,
     read_stored_region,
     renew_digests,
@@ -29,6 +30,7 @@ from irm_study.results import (
     write_tables,
 )
 from irm_study.search import Search, listed_trials
+from irm_study.study.baselines import with_baselines
 from irm_study.study.confirm_stage import confirm
 from irm_study.study.driver import Driver, RequestedRun
 from irm_study.study.folder import claim_for_study, claim_for_training, provenance
@@ -57,14 +59,16 @@ def run_study(
 
     with locked(folder):
         claim_for_study(folder, spec)
-        return _work(spec, folder, settings, watcher, workers or _workers(settings), confirm, may_ask)
+        done = _work(spec, folder, settings, watcher, workers or _workers(settings), confirm, may_ask)
+        return _beside_baselines(*done, settings, watcher)
 
 
 def confirm_study(spec: StudySpec, folder: Path, settings: Settings, watcher: Watcher) -> tuple[StudyRecord, int]:
     """Confirm the best trials so far on spec.confirm's seeds, training only what is missing; returns as `run_study`."""
     with locked(folder):
         _check_storage(folder, settings)
-        return _work(spec, folder, settings, watcher, _workers(settings), confirm)
+        done = _work(spec, folder, settings, watcher, _workers(settings), confirm)
+        return _beside_baselines(*done, settings, watcher)
 
 
 def prove_region(
@@ -122,6 +126,18 @@ def _work(
         return _record(driver, spec, folder, stage.search), driver.trained
 
 
+def _beside_baselines(
+    record: StudyRecord, trained: int, settings: Settings, watcher: Watcher
+) -> tuple[StudyRecord, int]:
+    """What `_work` returned, with the baselines that the study asks for."""
+
+    def train(spec: TrainSpec, seeds: Sequence[int], folder: Path) -> tuple[pd.DataFrame, int]:
+        return train_runs(spec, seeds, folder, settings, watcher)
+
+    record, more = with_baselines(record, train)
+    return record, trained + more
+
+
 def _check_storage(folder: Path, settings: Settings) -> None:
     if settings.storage is None and not (folder / "study.db").is_file():
         raise ConfigError(
@@ -145,6 +161,7 @@ def _record(driver: Driver, spec: StudySpec, folder: Path, search: Search) -> St
         provenance=provenance(driver.settings, stored) if fresh else stored.get("provenance") or {},
         region=read_stored_region(folder, spec),
         ideals=read_ideals(folder),
+        baselines=read_baselines(folder),
     )  # fmt: skip
     write_tables(record)
     return record
