@@ -10,6 +10,8 @@ from irm_study import __version__
 from irm_study.cli.bench_command import bench
 from irm_study.cli.compare_command import compare
 from irm_study.cli.ideal_command import ideal
+from irm_study.cli.init_command import init
+from irm_study.cli.list_command import list_shipped
 from irm_study.cli.study_commands import confirm, region, report, run, status
 from irm_study.cli.train_commands import calibrate, train
 
@@ -29,5 +31,6 @@ def about(version: Annotated[bool, typer.Option("--version", help="Print the ver
         raise typer.Exit
 
 
-for command in (run, train, report, status, confirm, region, ideal, compare, calibrate, bench):
+app.command("list")(list_shipped)
+for command in (init, run, train, report, status, confirm, region, ideal, compare, calibrate, bench):
     app.command()(command)

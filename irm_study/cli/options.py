@@ -21,6 +21,13 @@ def _completes(command: str) -> Callable[[str], list[str]]:
     return complete
 
 
+def _keys(incomplete: str) -> list[str]:
+    """Completes the keys that --set takes."""
+    from irm_study.config import StudySpec, file_keys
+
+    return [f"{key}=" for key in file_keys(StudySpec) if key.startswith(incomplete)]
+
+
 def _seconds(text: str) -> float:
     """A duration as 90s, 30m, 2h or 1h30m."""
     read = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text.strip())
@@ -72,7 +79,12 @@ Scheduler = Annotated[
 ]
 Changes = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the file, as study.sampler_seed=1; repeatable."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change one key of the file, as study.sampler_seed=1; repeatable.",
+        autocompletion=_keys,
+    ),
 ]
 Unset = Annotated[
     list[str] | None,

@@ -31,6 +31,7 @@ from irm_study.cli.options import (
     Timeout,
     Unset,
 )
+from irm_study.cli.plan import print_plan
 from irm_study.errors import ConfigError, shown_command
 
 if TYPE_CHECKING:
@@ -51,14 +52,14 @@ def run(
     storage: Storage = None,
     scheduler: Scheduler = None,
     share_prefix: SharePrefix = True,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Train nothing: print the whole study, and what it will cost.")
+    ] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a study, or go on with it: search, confirm the best on fresh seeds, write the page."""
     from irm_study.config import named_file, read_setting, read_study, refuse_repetition
-    from irm_study.progress import Display
-    from irm_study.report import check_drawing
-    from irm_study.study import results_folder, run_study, usable_settings
 
     given = {"study.trials": trials, "study.seeds": seeds}
     overrides = {key: value for key, value in given.items() if value is not None}
@@ -66,6 +67,13 @@ def run(
     path = named_file(study, "run")
     spec = read_study(path, overrides, unset or ())
     refuse_repetition(spec, path)
+    if dry_run:
+        print_plan(spec, jobs, as_json)
+        return
+    from irm_study.progress import Display
+    from irm_study.report import check_drawing
+    from irm_study.study import results_folder, run_study, usable_settings
+
     settings = usable_settings(
         spec, path, jobs=jobs, device=device, data_root=data_root, storage=storage, scheduler=scheduler,
         share_prefix=share_prefix, command=shown_command(sys.argv[1:]), timeout_seconds=timeout,

@@ -40,12 +40,13 @@ def train(
 ) -> None:
     """Train one configuration over seeds, and say how each run ended."""
     from irm_study.config import named_file, read_setting, read_train, run_digest
+
+    path = named_file(config, "train")
+    spec = read_train(path, dict(read_setting(change) for change in changes or ()), unset or ())
     from irm_study.progress import Display
     from irm_study.results import over_seeds
     from irm_study.study import results_folder, train_runs, usable_settings
 
-    path = named_file(config, "train")
-    spec = read_train(path, dict(read_setting(change) for change in changes or ()), unset or ())
     folder = out or results_folder(spec.name)
     settings = usable_settings(spec, path, jobs=jobs, device=device, data_root=data_root, scheduler=scheduler)
     asked = range(first_seed, first_seed + seeds)
@@ -77,13 +78,14 @@ def calibrate(
 ) -> None:
     """Train runs made to fail in every way, and count how many get the failure mode that they were made for."""
     from irm_study.config import named_file, read_calibration
+
+    path = named_file(file, "calibrate")
+    name, ways = read_calibration(path)
     from irm_study.progress import Display
     from irm_study.report import agreement, check_drawing, write_confusion
     from irm_study.study import calibrate as train_ways
     from irm_study.study import results_folder, usable_settings
 
-    path = named_file(file, "calibrate")
-    name, ways = read_calibration(path)
     folder = out or results_folder(name)
     for _, spec in ways.values():  # every one is checked before the first is trained
         settings = usable_settings(spec, path, jobs=jobs, device=device, data_root=data_root)

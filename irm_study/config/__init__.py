@@ -13,7 +13,7 @@ from irm_study.config.run import (
     is_whole,
     obeys_rules,
 )
-from irm_study.config.shipped import named_file, shipped_files
+from irm_study.config.shipped import KINDS, named_file, shipped_files
 from irm_study.config.space import Range, Space
 from irm_study.config.study import StudySpec
 from irm_study.config.toml import (
@@ -29,9 +29,11 @@ from irm_study.config.toml import (
     study_toml,
     train_toml,
 )
+from irm_study.config.validation import file_keys
 
 __all__ = [
     "FROM_ANNEAL",
+    "KINDS",
     "NEEDED_KEYS",
     "EnvironmentSpec",
     "Range",
@@ -46,6 +48,7 @@ __all__ = [
     "checked",
     "earlier_run_digest",
     "effective",
+    "file_keys",
     "is_digest_of",
     "is_whole",
     "named_file",

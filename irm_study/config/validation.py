@@ -8,6 +8,7 @@ validation as `kinds`, so that a new kind is one function in one place.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,8 +44,9 @@ def problems(error: ValidationError, kind: type[Section]) -> list[tuple[tuple[st
         value = shown(each.get("input"))
         match each["type"]:
             case "extra_forbidden":
-                allowed = ", ".join(_allowed_keys(kind, each["loc"][:-1]))
-                problems.append((key, f"unknown key, given as {value}; one of: {allowed}"))
+                allowed = _allowed_keys(kind, each["loc"][:-1])
+                meant = _meant(key, allowed, kind)
+                problems.append((key, f"unknown key, given as {value};{meant} one of: {', '.join(allowed)}"))
             case "missing":
                 problems.append((key, "is needed and not given"))
             case "model_type":
@@ -69,6 +71,25 @@ def shown(value: Any) -> str:
     except (ValueError, RecursionError):  # numbers of thousands of digits, tables in tables in tables
         return f"a {type(value).__name__} too large to show"
     return text if len(text) <= 80 else text[:77] + "…"
+
+
+def file_keys(kind: type[Section]) -> list[str]:
+    """Every key of a file of this kind, with its table: run.epochs."""
+    keys = []
+    for name, field in kind.model_fields.items():
+        inner = field.annotation
+        tables = isinstance(inner, type) and issubclass(inner, Section)
+        keys += [f"{name}.{key}" for key in _allowed_keys(kind, (name,))] if tables else [name]
+    return keys
+
+
+def _meant(key: tuple[str, ...], allowed: list[str], kind: type[Section]) -> str:
+    """The key that was meant, where one is near: of that name in another table, else spelt nearly so."""
+    *tables, last = key
+    elsewhere = [each for each in file_keys(kind) if each.rpartition(".")[2] == last]
+    near = [".".join((*tables, each)) for each in difflib.get_close_matches(last, allowed, n=1)]
+    found = (elsewhere or near)[:1]
+    return f" did you mean {found[0]}?" if found else ""
 
 
 def _allowed_keys(section: Any, location: tuple[Any, ...]) -> list[str]:

@@ -133,12 +133,12 @@ class Display:
             parts.append(", ".join(f"{mode} {self.modes[mode]}" for mode in FAILURE_MODES if self.modes[mode]))
         if self.stage == "search" and self.best is not None:
             parts.append(f"best {self.best:.3f}")
-        parts.append(self._left() or f"took {_duration(time.monotonic() - self.started)}")
+        parts.append(self._left() or f"took {duration(time.monotonic() - self.started)}")
         return "; ".join(parts)
 
     def _left(self) -> str:
         seconds = self._seconds_left()
-        return "" if seconds is None or self.runs_done == self.runs else f"{_duration(seconds)} left"
+        return "" if seconds is None or self.runs_done == self.runs else f"{duration(seconds)} left"
 
     def _seconds_left(self) -> float | None:
         # Racing spares runs of the trials to come as it did of those so far.
@@ -164,7 +164,8 @@ class Display:
         return Group(*lines)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """As a person reads it: 45 s, 2 min 05 s, 3 h 20 min."""
     minutes, left = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

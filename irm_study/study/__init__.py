@@ -1,17 +1,21 @@
 """A study from its folder: run, confirmed, its region proven; trained, calibrated."""
 
 from irm_study.study.calibration import calibrate
+from irm_study.study.costs import Estimate, estimate, product_speed
 from irm_study.study.folder import results_folder
 from irm_study.study.ideals import configuration_ideals, study_ideals
 from irm_study.study.run import confirm_study, prove_region, run_study, train_runs
 from irm_study.study.settings import Settings, Watcher, usable_settings
 
 __all__ = [
+    "Estimate",
     "Settings",
     "Watcher",
     "calibrate",
     "configuration_ideals",
     "confirm_study",
+    "estimate",
+    "product_speed",
     "prove_region",
     "results_folder",
     "run_study",
