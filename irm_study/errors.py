@@ -1,10 +1,4 @@
-"""What a study file may hold: its tables, their keys, defaults and rules.
-
-Every table of the file is one frozen model below, and a key that is left out has the default given
-there. Files are read, written and digested in `studyfile`. Names of things that come in kinds (ramps,
-penalties, models, stopping rules, criteria) live in dictionaries of later rooms; their names reach the
-validation as `kinds`, so that a new kind is one function in one place.
-"""
+"""What users get wrong, what may fail, and how a command line is shown without its passwords."""
 
 from __future__ import annotations
 

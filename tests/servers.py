@@ -34,7 +34,7 @@ def wait_for(condition, seconds: float = 60.0) -> None:
 
 
 class DaskCluster:
-    """`dask scheduler` and `dask worker`, as the README starts them."""
+    """`dask scheduler` and `dask worker`, as the documentation starts them."""
 
     def __init__(self, folder: Path, workers: int = 2, protocol: str = "tcp", environment=None):
         self.folder, self.port, self.protocol = folder, free_port(), protocol

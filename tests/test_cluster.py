@@ -107,7 +107,7 @@ def test_a_worker_of_another_version_is_refused(cluster):
 
 
 def test_tls_is_passed_through_and_a_client_without_a_certificate_is_refused(tmp_path, monkeypatch):
-    """As the README has it: Dask's own configuration, the same for scheduler, workers and driver."""
+    """As the documentation has it: Dask's own configuration, the same for scheduler, workers and driver."""
     certificate, key = tmp_path / "one.pem", tmp_path / "one.key"
     make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=study"]
     if shutil.which("openssl") is None:

@@ -10,8 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 CHECKS = {
-    "linted": ["ruff", "check", "irm_study", "tests", "examples"],
-    "formatted": ["ruff", "format", "--check", "irm_study", "tests", "examples"],
+    "linted": ["ruff", "check", "irm_study", "tests", "examples", "docs"],
+    "formatted": ["ruff", "format", "--check", "irm_study", "tests", "examples", "docs"],
     "typed": ["mypy"],
 }
 

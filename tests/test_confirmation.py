@@ -154,7 +154,7 @@ def test_what_other_criteria_would_choose_is_what_their_scores_say(tmp_path):
 
 def test_runs_of_other_criteria_become_the_confirmations_when_it_takes_them_in(tmp_path, monkeypatch):
     # One that surely chooses another trial, of runs that learn something: those that collapse score alike.
-    monkeypatch.setitem(AGGREGATES, "lower_decile", Aggregate(lambda scores: -np.mean(scores)))
+    monkeypatch.setitem(AGGREGATES, "lower_decile", Aggregate(lambda scores: -np.mean(scores), "Minus the mean."))
     learning = {"hidden": 16, "epochs": 40, "anneal_epoch": 10, "ramp_epochs": 2}
     spec = small(trials=6, seeds=3, study={"aggregate": "median"}, run=learning)
 

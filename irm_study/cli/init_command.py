@@ -20,7 +20,7 @@ digits = "{digits}"                  # embedded | mnist | fashion-mnist | kmnist
 train_flips = {train_flips}             # how often colour disagrees with the label, in each training environment
 test_flip = 0.9                      # colour reversed
 label_noise = 0.25
-{evidence}
+{unseen}{evidence}
 [run]                                # what all runs share; any of its keys can be searched instead
 hidden = {hidden}
 epochs = {epochs}
@@ -43,6 +43,7 @@ top = 3                              # of the best configurations
 seeds = 20                           # that the search never saw
 baselines = true                     # plain risk minimisation and a grey oracle beside them
 """
+UNSEEN = "unseen_examples = 10000              # of the digits' own test set: measured, never chosen by\n"
 EVIDENCE = {
     "test": ("zone_margin", ""),
     "validation": (
@@ -95,6 +96,7 @@ def init(
     hidden, epochs, rates = (64, 161, ("1e-3", "1e-2")) if embedded else (256, 401, ("3e-4", "3e-3"))
     text = TEXT.format(
         file=file, name=json.dumps(file.stem), digits=digits, train_flips=f"[{flips}]", evidence=evidence,
+        unseen="" if embedded else UNSEEN,
         hidden=hidden, epochs=epochs, ramp_epochs=60, anneal_epoch=100 if embedded else 250,
         low_rate=rates[0], high_rate=rates[1], trials=trials_text, seeds=seeds_text,
         criterion=criterion,

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    ConfigDict,
     Field,
     PrivateAttr,
     StringConstraints,
@@ -70,20 +69,27 @@ class EnvironmentSpec(Section):
     """The joint distributions of image, label and colour that a study trains and tests on."""
 
     train_flips: tuple[Flip, ...] = (0.2, 0.1)
+    """How often colour disagrees with the label, in each training environment: two of them at least."""
     test_flip: Flip = 0.9
+    """The same in the test environment; 0.1 at least from the mean of `train_flips`."""
     validation_flip: Flip | None = None
+    """The same in a fourth environment, cut from the training digits and not trained on; left out: there is none."""
     heldout_examples: int | None = Field(None, ge=2)
-    """Examples of each training environment, with its flip, that are held out of training, to extrapolate from."""
+    """Examples of each training environment, with its flip, that are held out of training, to extrapolate from; left
+    out: none."""
     unseen_examples: int | None = Field(None, ge=2)
-    """Examples of the digits' own test set (MNIST's t10k files), with the test flip; nothing is chosen by them."""
+    """Examples of the digits' own test set (MNIST's t10k files), with the test flip; nothing is chosen by them. Left
+    out: none."""
     label_noise: Annotated[float, Field(ge=0, lt=0.5)] = 0.25
+    """Share of the labels that are flipped; at 0.25 the shape alone gives 75%."""
     split: Literal["dealt", "blocks"] = "dealt"
     """`dealt`: training digits shuffled by the seed, then dealt in turn (the authors);
     `blocks`: contiguous blocks in file order (reiinakano)."""
     test_examples: int | None = Field(None, ge=2)
-    """Examples of the test environment, the last ones in file order; by default a sixth of MNIST
-    (10,000) and a fifth of the embedded digits."""
+    """Examples of the test environment, the last ones in file order; left out: a sixth of MNIST (10,000) and a fifth of
+    the embedded digits."""
     resolution: Literal[14, 28] = 14
+    """Pixels along each side of an image; 14: every second one."""
     channels: Literal["grey", "two", "rgb"] = "two"
     """`two`: red and green; `rgb`: the same with an empty blue; `grey`: colour removed (the oracle)."""
     normalise: bool = False
@@ -138,23 +144,18 @@ class EnvironmentSpec(Section):
 
 
 class RunConfig(Section):
-    """One configuration: everything that a run needs but its seed. Defaults are the authors' script's.
-
-    The text under a field is its description, and says in the documentation what its column in the table of runs means.
-    """
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
+    """One configuration: everything that a run needs but its seed. Defaults are the authors' script's."""
 
     model: str = "mlp"
-    """Kind of network: a name of `MODELS`."""
+    """Kind of network."""
     hidden: int = Field(256, ge=1, le=8192)
     """Units of each hidden layer."""
     layers: int = Field(2, ge=1, le=16)
     """Hidden layers."""
     activation: str = "relu"
-    """What follows each hidden layer: a name of `ACTIVATIONS`."""
+    """What follows each hidden layer."""
     penalty: str = "irmv1"
-    """The invariance term before weighting: a name of `PENALTIES`."""
+    """The invariance term before weighting."""
     penalty_weight: float = Field(10_000.0, ge=0, le=1e15)
     """Multiplier of the penalty when the ramp has ended."""
     initial_weight: float = Field(1.0, ge=0, le=1e15)
@@ -162,7 +163,7 @@ class RunConfig(Section):
     anneal_epoch: int = Field(100, ge=0, le=LARGEST_WHOLE)
     """Epoch in which the penalty weight starts to rise."""
     ramp: str = "step"
-    """Shape in which the penalty weight rises: a name of `RAMPS`."""
+    """Shape in which the penalty weight rises."""
     ramp_epochs: int = Field(50, ge=1)
     """Epochs that the penalty weight takes to rise; a step takes none."""
     ramp_exponent: float = Field(2.0, gt=0, le=64)
@@ -184,7 +185,7 @@ class RunConfig(Section):
     reset_optimizer: bool = False
     """Whether Adam begins anew at the anneal epoch, its moving averages and its count of steps, as in DomainBed."""
     stop: str = "none"
-    """When a run ends before its last epoch: a name of `STOPPING_RULES`."""
+    """When a run ends before its last epoch."""
     give_up: bool = True
     """End a run that has diverged, or that has collapsed for good."""
     checkpoint_every: int | None = Field(None, ge=1, le=LARGEST_WHOLE)

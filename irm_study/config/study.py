@@ -29,18 +29,25 @@ from irm_study.config.validation import EntryErrors, Section, check_kind, shown
 
 class StudySection(Section):
     trials: int = Field(12, ge=1, le=1_000_000)
+    """Configurations that the search tries; a grid ends with its last point."""
     seeds: int | tuple[int, ...] = 4
+    """Runs of each trial: a number of seeds, 0, 1, …, or a list of them."""
     criterion: str = "zone_margin"
+    """How one run is scored."""
     aggregate: str = "mean"
+    """How the scores of a trial's seeds become its objective value."""
     rungs: tuple[Annotated[int, Field(ge=1)], ...] = ()
     """Racing: how many of a trial's seeds are trained before it is looked at again, all of them at the last rung. A
-    trial that is losing to the best one on the seeds they share is pruned between rungs. Empty: all seeds at once."""
+    trial that is losing to the best one on the seeds they share is pruned between rungs; left out: all at once."""
     prune_below: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """p-value of Wilcoxon's test below which a trial is losing (Optuna's WilcoxonPruner)."""
     sampler: Literal["tpe", "random", "grid"] = "tpe"
+    """What asks for configurations: Optuna's TPE, chance, or every combination of the choices in turn."""
     sampler_seed: Seed = 0
+    """Seed of the sampler."""
     enqueue: tuple[dict[str, Any], ...] = ()
-    """The first trials, given by hand: values of searched hyperparameters; what a table leaves out is sampled."""
+    """The first trials, given by hand, `[[study.enqueue]]`: values of searched hyperparameters; what a table leaves out
+    is sampled."""
 
     @field_validator("criterion", "aggregate")
     @classmethod
@@ -103,7 +110,9 @@ class StudySection(Section):
 
 class ConfirmSection(Section):
     top: int = Field(3, ge=0, le=1000)
+    """How many of the best configurations are trained on fresh seeds; with `neighbours` or `draws` one at least."""
     seeds: int = Field(8, ge=1, le=100_000)
+    """Fresh seeds for each of them."""
     target: float = Field(0.5, gt=0, lt=1)
     """A configuration is called stable when the lower end of its success rate's 95% interval is above this."""
     criteria: bool = False
@@ -159,7 +168,9 @@ class StudySpec(Section):
     """A whole study file."""
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    """Of the study, and of its folder under `reports/`; has no default."""
     digits: DigitsName = "embedded"
+    """Which images: 5,000 real digits that come with a dependency, or a data set in torchvision's layout."""
     environments: EnvironmentSpec = EnvironmentSpec()
     target: Target = Target()
     run: RunConfig = RunConfig()

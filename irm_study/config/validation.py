@@ -1,10 +1,4 @@
-"""What a study file may hold: its tables, their keys, defaults and rules.
-
-Every table of the file is one frozen model below, and a key that is left out has the default given
-there. Files are read, written and digested in `studyfile`. Names of things that come in kinds (ramps,
-penalties, models, stopping rules, criteria) live in dictionaries of later rooms; their names reach the
-validation as `kinds`, so that a new kind is one function in one place.
-"""
+"""What every table of a file has in common: how it is checked, and how what is wrong with it is worded."""
 
 from __future__ import annotations
 
@@ -25,7 +19,12 @@ class EntryErrors(ValueError):
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    """A table of a file. The text under a field is its description, for the documentation's tables of keys
+    and of the columns of the table of runs."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 def check_kind(field: str, value: str) -> str:

@@ -75,16 +75,37 @@ class Criterion:
         return self.sees == "test"
 
 
-def _margin(source: str) -> Callable[[Curves, EnvironmentSpec], float]:
-    """`zone_margin` at the last checkpoint, as an evidence source shows it."""
-    return lambda curves, environments: float(zone_margin(curves, environments, source)[-1])
+def _margin(source: str, meaning: str) -> Callable[[Curves, EnvironmentSpec], float]:
+    """`zone_margin` at the last checkpoint, as an evidence source shows it. meaning: what it then says of itself."""
+
+    def margin(curves: Curves, environments: EnvironmentSpec) -> float:
+        return float(zone_margin(curves, environments, source)[-1])
+
+    margin.__doc__ = meaning
+    return margin
 
 
 CRITERIA: dict[str, Criterion] = {
-    "zone_margin": Criterion(_margin("test"), sees="test", wants_zone=True),
-    "zone_margin_validation": Criterion(_margin("validation"), sees="validation", wants_zone=True),
-    "zone_margin_heldout": Criterion(_margin("heldout"), sees="heldout", wants_zone=True),
-    "zone_margin_recoloured": Criterion(_margin("recoloured"), wants_zone=True, knows_the_feature=True),
+    "zone_margin": Criterion(
+        _margin("test", "How far inside the target zone: the smaller of the distances to its edges, below 0 outside."),
+        sees="test",
+        wants_zone=True,
+    ),
+    "zone_margin_validation": Criterion(
+        _margin("validation", "As `zone_margin`, by the validation environment in place of the test environment."),
+        sees="validation",
+        wants_zone=True,
+    ),
+    "zone_margin_heldout": Criterion(
+        _margin("heldout", "As `zone_margin`, by what is held out of the training environments, extrapolated."),
+        sees="heldout",
+        wants_zone=True,
+    ),
+    "zone_margin_recoloured": Criterion(
+        _margin("recoloured", "As `zone_margin`, by recoloured training images."),
+        wants_zone=True,
+        knows_the_feature=True,
+    ),
     "oracle_min": Criterion(oracle_min, sees="test"),
     "oracle_success": Criterion(oracle_success, sees="test", tie_break="zone_margin", wants_zone=True),
     "validation_min": Criterion(validation_min, sees="validation"),
@@ -100,10 +121,11 @@ def criteria_for(environments: EnvironmentSpec) -> list[str]:
 
 @dataclass(frozen=True)
 class Aggregate:
-    """function: (scores of a trial's seeds) → its objective value. of_low_end: whether it is higher of fewer seeds for
-    that alone."""
+    """function: (scores of a trial's seeds) → its objective value. meaning: in words, for the documentation.
+    of_low_end: whether it is higher of fewer seeds for that alone."""
 
     function: Callable[[np.ndarray], float]
+    meaning: str
     of_low_end: bool = False
 
     def __call__(self, scores: np.ndarray) -> float:
@@ -111,12 +133,12 @@ class Aggregate:
 
 
 AGGREGATES: dict[str, Aggregate] = {
-    "mean": Aggregate(np.mean),
-    "median": Aggregate(np.median),
-    "iqm": Aggregate(lambda scores: float(iqm(scores))),
-    "worst_seed": Aggregate(np.min, of_low_end=True),
-    "lower_quartile": Aggregate(lambda scores: np.quantile(scores, 0.25), of_low_end=True),
-    "lower_decile": Aggregate(lambda scores: np.quantile(scores, 0.1), of_low_end=True),
+    "mean": Aggregate(np.mean, "The mean."),
+    "median": Aggregate(np.median, "The median."),
+    "iqm": Aggregate(lambda scores: float(iqm(scores)), "The mean of the middle half."),
+    "worst_seed": Aggregate(np.min, "The lowest score.", of_low_end=True),
+    "lower_quartile": Aggregate(lambda scores: np.quantile(scores, 0.25), "The quantile at 25%.", of_low_end=True),
+    "lower_decile": Aggregate(lambda scores: np.quantile(scores, 0.1), "The quantile at 10%.", of_low_end=True),
 }
 
 
