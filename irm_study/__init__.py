@@ -20,13 +20,14 @@ __all__ = [
     "diagnose",
     "figures",
     "load_study",
+    "plugin",
     "read_study",
     "run_study",
     "train",
 ]
 
 if TYPE_CHECKING:
-    from irm_study import figures
+    from irm_study import figures, plugin
     from irm_study.api import compare, confirm_study, diagnose, read_study, run_study, train
     from irm_study.config import RunConfig, StudySpec
     from irm_study.results import load_study
@@ -40,8 +41,8 @@ def __getattr__(name: str) -> Any:
 
     if name not in __all__:
         raise AttributeError(f"module 'irm_study' has no attribute {name!r}; it offers: {', '.join(__all__)}")
-    if name == "figures":
-        return import_module("irm_study.figures")
+    if name in ("figures", "plugin"):
+        return import_module(f"irm_study.{name}")
     return getattr(import_module(FROM.get(name, "irm_study.api")), name)
 
 

@@ -48,13 +48,18 @@ def train_reference(
         if config.reset_optimizer and epoch == config.anneal_epoch:
             optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
         for batch in batches(config, spec, seed, epoch, len(labels["train1"])):
-            risks, penalties = [], []
+            risks, penalties, variances = [], [], []
             for name in spec.train_names:
-                logits = network(images[name][batch[name]]).squeeze(1)
+                features = network[:-1](images[name][batch[name]])
+                logits = network[-1](features).squeeze(1)
                 risk, penalty = risk_and_penalty(config, logits, labels[name][batch[name]])
+                if config.penalty in OF_NETWORK:
+                    penalty = OF_NETWORK[config.penalty](network, features, labels[name][batch[name]], risk)
                 risks.append(risk)
                 penalties.append(penalty)
+                variances.append(sum(feature.var() for feature in features.T) / features.shape[1])
             risk, penalty = across(config, torch.stack(risks), penalties)
+            risk = risk + config.bottleneck_weight * sum(variances) / (1 if config.across == "sum" else len(variances))
             weight = penalty_weight(config, epoch)
             loss = risk + config.l2_weight * sum(p.norm().pow(2) for p in network.parameters()) + weight * penalty
             if config.rescale and weight > 1.0:
@@ -88,7 +93,44 @@ def risk_and_penalty(config: RunConfig, logits: torch.Tensor, labels: torch.Tens
         even = torch.autograd.grad(losses[0::2].mean(), scale, create_graph=True)[0]
         odd = torch.autograd.grad(losses[1::2].mean(), scale, create_graph=True)[0]
         return losses.mean(), even * odd
+    if config.penalty in ("irmv1_min_max", "irmv1_variance"):
+        gradient = torch.autograd.grad(losses.mean(), scale, create_graph=True)[0]
+        return losses.mean(), gradient**2
+    if config.penalty == "spectral_decoupling":
+        return losses.mean(), (logits**2).mean()
+    if config.penalty == "clove":
+        return losses.mean(), calibration_error(logits, labels)
     return losses.mean(), losses.mean()
+
+
+def calibration_error(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """CLOvE's, over all pairs of examples."""
+    probability = torch.sigmoid(logits)
+    confidence = torch.maximum(probability, 1 - probability)
+    error = ((probability > 0.5) == (labels == 1)).float() - confidence
+    kernel = torch.exp(-(confidence[:, None] - confidence[None, :]).abs() / 0.4)
+    return (error[:, None] * error[None, :] * kernel).sum() / len(logits) ** 2
+
+
+def last_gradients_variance(network: nn.Module, features: torch.Tensor, labels: torch.Tensor, risk: torch.Tensor):
+    """Fishr's: over examples, of the gradient of each one's loss with respect to the last layer."""
+    last = network[-1]
+
+    def loss(weight, bias, feature, label):
+        return nll(nn.functional.linear(feature, weight, bias).squeeze(), label)
+
+    of_each = torch.func.vmap(torch.func.grad(loss, argnums=(0, 1)), in_dims=(None, None, 0, 0))
+    gradients = torch.cat([each.flatten(1) for each in of_each(last.weight, last.bias, features, labels)], dim=1)
+    return ((gradients - gradients.mean(0)) ** 2).mean(0)
+
+
+def all_gradients(network: nn.Module, features: torch.Tensor, labels: torch.Tensor, risk: torch.Tensor):
+    """IGA's: of the environment's risk with respect to every parameter."""
+    return torch.cat([g.flatten() for g in torch.autograd.grad(risk, list(network.parameters()), create_graph=True)])
+
+
+OF_NETWORK = {"fishr": last_gradients_variance, "iga": all_gradients}
+"""What a penalty compares between environments that is not a function of logits."""
 
 
 def across(config: RunConfig, risks: torch.Tensor, penalties: list[torch.Tensor]):
@@ -100,12 +142,24 @@ def squares(risks: torch.Tensor) -> torch.Tensor:
     return sum((risk - risks.mean()) ** 2 for risk in risks)
 
 
+def distances(vectors: torch.Tensor) -> torch.Tensor:
+    return sum(((vector - sum(vectors) / len(vectors)) ** 2).sum() for vector in vectors) / len(vectors)
+
+
 ACROSS = {
     "irmv1": lambda risks, each: each.mean(),
     "irmv1_split": lambda risks, each: each.mean(),
     "vrex": lambda risks, each: squares(risks) / len(risks),
     "vrex_sample": lambda risks, each: squares(risks) / (len(risks) - 1),
     "vrex_difference": lambda risks, each: sum((a - b) ** 2 for i, a in enumerate(risks) for b in risks[:i]),
+    "irmv1_min_max": lambda risks, each: (1 + 0.1 * len(each)) * max(each) - 0.1 * sum(each),
+    "irmv1_variance": lambda risks, each: 0.3 * each.mean() + 0.7 * squares(each) / (len(each) - 1),
+    "mm_rex": lambda risks, each: max(risks) - min(risks),
+    "group_dro": lambda risks, each: max(risks) - risks.mean(),
+    "spectral_decoupling": lambda risks, each: each.mean(),
+    "clove": lambda risks, each: each.mean(),
+    "fishr": lambda risks, each: distances(each),
+    "iga": lambda risks, each: distances(each),
 }
 """Every penalty once more, plainly: from the environments' risks and what `risk_and_penalty` gives for each of them."""
 

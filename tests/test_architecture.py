@@ -27,7 +27,7 @@ ROWS = [
     {"study", "report"},
     {"comparison", "bench", "progress"},
     {"api", "cli"},
-    {"figures", "__main__"},
+    {"figures", "plugin", "__main__"},
 ]
 """A package, or a file beside the packages, imports only from rows above its own; siblings do not import each other."""
 

@@ -12,18 +12,19 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import typer
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from irm_study import cli
+from irm_study import cli, plugin
 from irm_study.cli.app import app
-from irm_study.config import EnvironmentSpec, RunConfig, StudySpec, shipped_files
+from irm_study.config import EnvironmentSpec, RunConfig, StudySpec, have_loaded, shipped_files
 from irm_study.config.kinds import DICTIONARIES, kind_names
 from irm_study.config.run import Target
 from irm_study.config.study import ConfirmSection, StudySection
-from irm_study.methods import Penalty, risks
+from irm_study.methods import PENALTIES, risks
 from irm_study.results import write_runs_csv
 from tests.reference import ACROSS
 from tests.synthetic import stored, study_record
@@ -197,16 +198,28 @@ def test_the_reference_offers_what_the_package_offers():
 
 
 @pytest.mark.parametrize("page", ["docs/howto/own-penalty.md", "README.md"])
-def test_the_penalty_of_one_s_own_is_what_it_says(page):
+def test_the_plugin_is_a_penalty_of_the_features(page, tmp_path):
+    path = tmp_path / "feature_variance.py"
+    path.write_text(blocks((ROOT / page).read_text(encoding="utf-8"), "python")[0])
+    plugin.load(path)
+    try:
+        penalty = PENALTIES["feature_variance"]
+    finally:
+        have_loaded(())
+    features = torch.randn(3, 2, 50, 4, generator=torch.Generator().manual_seed(0))
+    found = penalty.function(None, None, features)
+    each = [np.mean([np.var(part.numpy(), axis=0, ddof=1) for part in run]) for run in features]
+    assert found.tolist() == pytest.approx(each, rel=1e-5)
+
+
+def test_the_penalty_that_is_added_to_the_package_is_what_it_says():
     """Its Python, as it would stand in the file that it is written for, against a plain loop over environments."""
-    names = {"Tensor": torch.Tensor, "Penalty": Penalty, "risks": risks, "PENALTIES": {}, "ACROSS": dict(ACROSS)}
-    for python in blocks((ROOT / page).read_text(encoding="utf-8"), "python"):
+    names = {"Tensor": torch.Tensor, "risks": risks, "ACROSS": dict(ACROSS)}
+    for python in blocks(text_of("howto/own-penalty.md"), "python")[1:]:
         exec(python, names)
     logits = torch.randn(3, 2, 50, generator=torch.Generator().manual_seed(0))
     labels = (torch.rand(3, 2, 50, generator=torch.Generator().manual_seed(1)) < 0.5).float()
-    name, plain = {"README.md": ("mm_rex", lambda each: max(each) - min(each))}.get(page, ("worst_risk", max))
-    for run, found in enumerate(names[name](logits, labels)):
+    for run, found in enumerate(names["worst_risk"](logits, labels)):
         each = [binary_cross_entropy_with_logits(*examples) for examples in zip(logits[run], labels[run], strict=True)]
-        assert found.item() == pytest.approx(plain(each).item(), rel=1e-5)
-        if name in names["ACROSS"]:
-            assert names["ACROSS"][name](torch.stack(each), None) == plain(each)
+        assert found.item() == pytest.approx(max(each).item(), rel=1e-5)
+        assert names["ACROSS"]["worst_risk"](torch.stack(each), None) == max(each)

@@ -45,6 +45,7 @@ OTHER = {
     "the initial weight where a line begins at it": ({"anneal_epoch": 0}, {"initial_weight": 50.0}),
     "division by weights above 1": ({"penalty_weight": 1.5, "initial_weight": 0.2}, {"rescale": False}),
     "a reset of Adam": ({}, {"reset_optimizer": True}),
+    "a bottleneck": ({"penalty_weight": 0.0, "initial_weight": 0.0}, {"bottleneck_weight": 1.0}),
 }
 
 

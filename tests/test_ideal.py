@@ -20,7 +20,7 @@ from irm_study.ideal.predictor import fitted, skill_and_reliance
 from irm_study.methods import PENALTIES
 from irm_study.report.ideal import correlation, ideal_sentence, ideals
 from irm_study.results import load_study, read_ideals, write_ideals
-from tests.reference import ACROSS
+from tests.reference import ACROSS, calibration_error
 from tests.synthetic import stored, study_record, with_ideals
 
 
@@ -36,14 +36,15 @@ def objective(point, shape, colour, labels, config):
     """Plainly, by numpy and the slow reference trainer's penalties: one environment after the other."""
     logits = point[0] * shape + point[1] * colour
     risks = np.array([nll(*each) for each in zip(logits, labels, strict=True)])
-    if config.penalty == "irmv1":
-        penalty = np.mean([gradient(*each) ** 2 for each in zip(logits, labels, strict=True)])
-    elif config.penalty == "irmv1_split":
-        penalty = np.mean(
-            [gradient(z[0::2], y[0::2]) * gradient(z[1::2], y[1::2]) for z, y in zip(logits, labels, strict=True)]
-        )
+    if config.penalty == "irmv1_split":
+        each = [gradient(z[0::2], y[0::2]) * gradient(z[1::2], y[1::2]) for z, y in zip(logits, labels, strict=True)]
+    elif config.penalty == "spectral_decoupling":
+        each = [np.mean(z**2) for z in logits]
+    elif config.penalty == "clove":
+        each = [calibration_error(*map(torch.from_numpy, pair)).item() for pair in zip(logits, labels, strict=True)]
     else:
-        penalty = ACROSS[config.penalty](risks, None)
+        each = [gradient(*each) ** 2 for each in zip(logits, labels, strict=True)]
+    penalty = ACROSS[config.penalty](risks, np.array(each))
     times = len(risks) if config.across == "sum" else 1
     return times * (np.mean(risks) + config.penalty_weight * penalty)
 
@@ -64,12 +65,25 @@ def fit(config, examples):
 
 
 @pytest.mark.parametrize("across", ["mean", "sum"])
-@pytest.mark.parametrize("penalty", PENALTIES)
+@pytest.mark.parametrize("penalty", [name for name, penalty in PENALTIES.items() if not penalty.beside])
 def test_the_fit_is_a_minimum_of_the_objective_written_plainly(examples, penalty, across):
     config = RunConfig(penalty=penalty, penalty_weight=300.0, across=across)
+    if penalty == "clove":  # whose pairs are as many as the square of the examples
+        examples = tuple(each[:, :300] for each in examples)
     found = np.array(fit(config, examples))
     plain = optimize.minimize(objective, found, (*examples, config), method="Nelder-Mead", options={"xatol": 1e-7})
     np.testing.assert_allclose(found, plain.x, atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("changed", "key"),
+    [({"penalty": "fishr"}, "run.penalty: 'fishr' needs a network's features"),
+     ({"penalty": "iga"}, "run.penalty: 'iga' needs a network's gradients"),
+     ({"bottleneck_weight": 2.0}, "run.bottleneck_weight: 2.0 needs a network's features")],
+)  # fmt: skip
+def test_what_needs_a_network_has_no_ideal(changed, key):
+    with pytest.raises(ConfigError, match=key):
+        ideal_of(RunConfig(**changed), 0, "embedded", EnvironmentSpec())
 
 
 def test_without_a_penalty_the_fit_is_logistic_regression(examples):

@@ -11,7 +11,7 @@ import torch
 from irm_study.config import EnvironmentSpec, RunConfig
 from irm_study.data import build_environments, environments
 from irm_study.diagnosis import PROBES, QUANTITIES, diagnose, stopping
-from irm_study.methods import PENALTIES
+from irm_study.methods import PENALTIES, Penalty
 from irm_study.training import mlp_loops as loops
 from irm_study.training import mlp_parameters, network, program, sorted_examples, sorted_mlp, step, train, trainer
 from irm_study.training.trainer import checkpoints
@@ -41,13 +41,61 @@ def test_every_penalty_agrees_with_the_reference(few, penalty, protocol):
 
 
 @pytest.mark.parametrize("protocol", [AUTHORS, SEED], ids=["full batch", "minibatches"])
-@pytest.mark.parametrize("penalty", PENALTIES)
+@pytest.mark.parametrize("penalty", ["irmv1", "irmv1_split", "vrex", "fishr", "iga"])
 def test_the_convnet_agrees_with_the_reference(few, penalty, protocol):
     digits = dataclasses.replace(few, images=few.images[:250], labels=few.labels[:250], test_digits=50)
     changed = {"model": "convnet", "layers": 1, "penalty": penalty, "epochs": 3, "batch_size": 40}
     if protocol is AUTHORS:
         changed |= {"batch_size": None, "anneal_epoch": 1}
     compare(protocol.model_copy(update=changed), digits, LARGE)
+
+
+@pytest.mark.parametrize("protocol", [AUTHORS, SEED], ids=["full batch", "minibatches"])
+@pytest.mark.parametrize("penalty", ["irmv1", "fishr", "iga"])
+def test_a_bottleneck_beside_every_penalty_agrees_with_the_reference(few, penalty, protocol):
+    compare(protocol.model_copy(update={"penalty": penalty, "bottleneck_weight": 0.3}), few, SMALL)
+
+
+@pytest.mark.parametrize("penalty", ["fishr", "iga"])
+def test_runs_of_what_needs_a_network_fork_and_train_side_by_side_as_alone(few, penalty):
+    configs = [
+        AUTHORS.model_copy(update={"penalty": penalty, "anneal_epoch": anneal, "penalty_weight": weight})
+        for anneal in (2, 5)
+        for weight in (30.0, 200.0)
+    ]
+    seeds = [1, 1, 1, 2]
+    for config, seed, together in zip(configs, seeds, train(configs, seeds, few, SMALL), strict=True):
+        alone = train([config], [seed], few, SMALL, share_prefix=False)[0]
+        agree(together, {name: getattr(alone, name) for name in (*QUANTITIES, *PROBES)}, tolerance=2e-5)
+
+
+def test_a_penalty_of_the_last_weights_is_differentiated_through_them(few, monkeypatch):
+    """The squared norm of the last layer, written as a penalty: twice its weights, and nothing else."""
+    norm = Penalty(lambda logits, labels, weights, features: weights.square().sum(-1), ("last_weights", "features"))
+    monkeypatch.setitem(PENALTIES, "norm", norm)
+    data, config = build_environments(few, SMALL, [0, 1]), AUTHORS.model_copy(update={"penalty": "norm"})
+    plain = network.AutogradNetwork(config, data)
+    parameters = plain.initial([0, 1])
+    outputs, pullback = network.outputs_of(plain, parameters, data.train)
+    assert outputs["features"].shape == (2, 2, 960, 12)
+    ones, weight = torch.ones(2), torch.tensor([1.0, 10.0])
+    with_penalty, without = (
+        step.outputs_gradient(step.objective_of(config), outputs, data.train.labels, each, ones)
+        for each in (weight, 0 * weight)
+    )
+    wanted = torch.zeros_like(parameters)
+    plain.layout.views(wanted)["weight3"].copy_(2 * weight[:, None, None] * plain.layout.views(parameters)["weight3"])
+    found = pullback({name: with_penalty[name] - without[name] for name in outputs})
+    torch.testing.assert_close(found, wanted)
+
+
+def test_a_network_that_gives_features_is_trained_only_where_they_are_needed(few):
+    data = build_environments(few, SMALL, [0])
+    for changed, kind in [
+        ({}, sorted_mlp.SortedMlp), ({"penalty": "mm_rex"}, sorted_mlp.SortedMlp),
+        ({"penalty": "fishr"}, network.AutogradNetwork), ({"bottleneck_weight": 1.0}, network.AutogradNetwork),
+    ]:  # fmt: skip
+        assert type(network.network_for(AUTHORS.model_copy(update=changed), data)) is kind
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "elu", "gelu", "silu"])

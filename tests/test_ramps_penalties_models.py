@@ -10,7 +10,7 @@ import torch
 
 from irm_study.config import RunConfig
 from irm_study.data import stream
-from irm_study.methods import MODELS, PENALTIES, penalty_weights, signed_gradients
+from irm_study.methods import MODELS, PENALTIES, Penalty, logits_of, penalty_weights, risks, signed_gradients
 from irm_study.methods.penalties import irmv1, irmv1_split, vrex, vrex_difference, vrex_sample
 from irm_study.methods.ramps import RAMPS
 
@@ -118,13 +118,49 @@ def test_vrex_is_zero_when_risks_agree_and_its_definitions_are_four_two_one():
     torch.testing.assert_close(vrex_sample(logits, labels), 2 * vrex(logits, labels))
 
 
+BESIDE = {"features": (3, 2, 40, 5), "last_weights": (3, 5), "gradients": (3, 2, 17)}
+"""Shapes of what a penalty may need beside logits: 5 features, 17 parameters."""
+
+
 @pytest.mark.parametrize("penalty", PENALTIES)
 def test_a_penalty_gives_one_number_per_run_and_no_run_disturbs_another(penalty):
-    logits, labels = logits_and_labels()
-    together = PENALTIES[penalty].function(logits, labels)
+    generator = torch.Generator().manual_seed(1)
+    needs = PENALTIES[penalty].beside
+    given = [*logits_and_labels(), *(torch.randn(BESIDE[name], generator=generator).double() for name in needs)]
+    together = PENALTIES[penalty].function(*given)
     assert together.shape == (3,)
-    alone = torch.cat([PENALTIES[penalty].function(logits[r : r + 1], labels[r : r + 1]) for r in range(3)])
+    alone = torch.cat([PENALTIES[penalty].function(*(each[r : r + 1] for each in given)) for r in range(3)])
     torch.testing.assert_close(together, alone)
+
+
+def test_needs_are_one_name_or_several_and_logits_are_given_anyway():
+    assert Penalty(irmv1).beside == Penalty(irmv1, needs="logits").beside == ()
+    assert Penalty(irmv1, needs="features").beside == ("features",)
+    assert Penalty(irmv1, needs=("last_weights", "features")).beside == ("last_weights", "features")
+
+
+def test_group_dro_makes_the_loss_the_highest_risk():
+    logits, labels = logits_and_labels(3)
+    each = risks(logits, labels)
+    torch.testing.assert_close(each.mean(1) + PENALTIES["group_dro"].function(logits, labels), each.max(1).values)
+
+
+def test_clove_is_zero_where_confidence_is_accuracy():
+    """Four predictions of 75%, of which three are right, in each environment."""
+    logits = torch.full((1, 2, 4), math.log(3.0), dtype=torch.float64)
+    labels = torch.tensor([1.0, 1.0, 1.0, 0.0], dtype=torch.float64).expand(1, 2, 4)
+    assert PENALTIES["clove"].function(logits, labels).abs() < 1e-15
+    # Sure of all four: each errs by c − r, so that the mean over pairs is the square of the mean error.
+    sure = PENALTIES["clove"].function(torch.full_like(logits, math.log(99.0)), labels)
+    assert float(sure) == pytest.approx((0.75 - 0.99) ** 2)
+
+
+def test_v_and_mm_irmv1_of_two_environments_are_their_closed_forms():
+    logits, labels = logits_and_labels()
+    low, high = signed_gradients(logits, labels).square().sort(1).values.T
+    torch.testing.assert_close(PENALTIES["irmv1_min_max"].function(logits, labels), 1.1 * high - 0.1 * low)
+    expected = 0.3 * (low + high) / 2 + 0.7 * (high - low) ** 2 / 2
+    torch.testing.assert_close(PENALTIES["irmv1_variance"].function(logits, labels), expected)
 
 
 def test_the_mlp_starts_xavier_uniform_with_zero_biases():
@@ -142,10 +178,11 @@ def test_a_model_gives_each_run_what_it_gives_it_alone(model, image):
     drawn = [MODELS[model].initial(config, image, stream(seed, "initialisation")) for seed in range(3)]
     parameters = {name: torch.from_numpy(np.stack([each[name] for each in drawn])) for name in drawn[0]}
     images = torch.rand(3, 5, *image, generator=torch.Generator().manual_seed(1))
-    together = MODELS[model].logits(config, parameters, images)
+    features = MODELS[model].features(config, parameters, images)
+    assert features.shape == (3, 5, 16)
+    together = logits_of(config, parameters, features)
     assert together.shape == (3, 5)
     for run in range(3):
-        alone = MODELS[model].logits(
-            config, {name: value[run : run + 1] for name, value in parameters.items()}, images[run : run + 1]
-        )
+        own = {name: value[run : run + 1] for name, value in parameters.items()}
+        alone = logits_of(config, own, MODELS[model].features(config, own, images[run : run + 1]))
         torch.testing.assert_close(together[run : run + 1], alone, atol=1e-5, rtol=1e-5)

@@ -12,6 +12,7 @@ from irm_study.cli.compare_command import compare
 from irm_study.cli.ideal_command import ideal
 from irm_study.cli.init_command import init
 from irm_study.cli.list_command import list_shipped
+from irm_study.cli.plugin_option import with_plugins
 from irm_study.cli.study_commands import confirm, region, report, run, status
 from irm_study.cli.train_commands import calibrate, train
 
@@ -32,5 +33,6 @@ def about(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 
 app.command("list")(list_shipped)
-for command in (init, run, train, report, status, confirm, region, ideal, compare, calibrate, bench):
-    app.command()(command)
+app.command()(init)
+for command in (run, train, report, status, confirm, region, ideal, compare, calibrate, bench):
+    app.command()(with_plugins(command))

@@ -56,6 +56,8 @@ def explain(error: Exception) -> NoReturn:
             _fail(str(error), 1)
         case OSError():  # a full disk, a folder that went away
             _fail(f"{error.filename or 'the work failed'}: {error.strerror or error}", 1)
+    if (config := sys.modules.get("irm_study.config")) and (place := config.place_in_plugin(error)):
+        _fail(f"{place}: {type(error).__name__}: {error}", 1)
     # A command line that is wrong. Its class is click's own or typer's copy of it, as the version of typer has it.
     if hasattr(error, "show") and hasattr(error, "exit_code"):
         error.show()

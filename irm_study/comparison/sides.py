@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from irm_study.config import EnvironmentSpec, RunConfig, TrainSpec, read_train, run_digest
+from irm_study.config import EnvironmentSpec, RunConfig, TrainSpec, check_plugins, read_train, run_digest
 from irm_study.diagnosis import criteria_for, curves_from_row, reference_levels, score
 from irm_study.errors import ConfigError
 from irm_study.report import leading, trials_of
@@ -99,6 +99,7 @@ def _side(given: str | StudyRecord) -> Side:
         raise ConfigError(f"{folder}: holds neither a study (study.toml) nor runs of 'train' (train.toml)")
     if trial is not None:
         raise ConfigError(f"{given}: holds runs of 'train', which have no trials; name the folder alone")
+    check_plugins(folder)
     spec: TrainSpec = read_train(folder / "train.toml")
     digest = run_digest(spec.digits, spec.environments, spec.run)
     stored = read_parts(folder, spec.digits, spec.environments)

@@ -33,7 +33,7 @@ from irm_study.report import (
     seed_summary,
     styled,
 )
-from irm_study.results import counted
+from irm_study.results import baseline_means, baselines_table, counted
 from irm_study.statistics import SIGNIFICANT
 
 # Success rates
@@ -206,9 +206,10 @@ def seed_points(sides: Sequence[Side]) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True).sort_values(["rank", "stage", "seed"], ignore_index=True)
 
 
-def _seeds(sides: Sequence[Side]) -> tuple[pd.DataFrame, pd.DataFrame, ReferenceLevels]:
+def _seeds(sides: Sequence[Side]) -> tuple[pd.DataFrame, pd.DataFrame, ReferenceLevels, pd.DataFrame]:
+    """The last table is of baselines: several sides have none in common."""
     points = seed_points(sides)
-    return points, seed_summary(points), reference_levels(sides[0].environments)
+    return points, seed_summary(points), reference_levels(sides[0].environments), baseline_means(baselines_table())
 
 
 def _seeds_shown(sides: Sequence[Side]) -> str:
@@ -222,7 +223,9 @@ def _seeds_shown(sides: Sequence[Side]) -> str:
     )
 
 
-def _seeds_sentence(points: pd.DataFrame, summary: pd.DataFrame, levels: ReferenceLevels) -> str:
+def _seeds_sentence(
+    points: pd.DataFrame, summary: pd.DataFrame, levels: ReferenceLevels, baselines: pd.DataFrame
+) -> str:
     test = points[points["environment"] == "test"].assign(accuracy=lambda each: each["accuracy"].fillna(0.0))
     spread = test.groupby("configuration", sort=False)["accuracy"].agg(["min", "max"])
     each = ", ".join(f"{name} {100 * row['min']:.0f} to {percent(row['max'])}" for name, row in spread.iterrows())

@@ -13,12 +13,16 @@ from typing import Any
 
 from irm_study.config.effect import effective
 from irm_study.config.kinds import kind
-from irm_study.config.run import EnvironmentSpec, RunConfig
+from irm_study.config.plugins import Plugin, plugins_used
+from irm_study.config.run import EnvironmentSpec, RunConfig, TrainSpec
 from irm_study.config.study import StudySpec
 from irm_study.config.validation import Section
 
 RENAMED = {("study", "waves"): "rungs"}
 """Keys of earlier versions: (table, old key) → present key. A digest goes by the old one, so that it stays the same."""
+
+RUN_KINDS = ("model", "activation", "penalty", "ramp", "stop")
+"""Keys of [run] that name a kind, which may be a plugin's: its text is then a part of what the run is."""
 
 EARLIER_DEFAULTS = {"criterion": "oracle_min"}
 """Of keys of [study] whose default is another now; a digest goes by these, so that it stays the same."""
@@ -46,7 +50,20 @@ def earlier_run_digest(digits: str, environments: EnvironmentSpec, run: RunConfi
     # The zone decides what such a run trains; of all others it says how they are judged.
     if target and kind("stop", run.stop).asks_zone:
         parts["target"] = target
+    if plugins := plugins_used((key, getattr(run, key)) for key in RUN_KINDS):
+        parts["plugins"] = {used: plugin.digest for used, plugin in plugins.items()}
     return digest(parts)
+
+
+def plugins_of(spec: StudySpec | TrainSpec) -> dict[str, Plugin]:
+    """The plugins by whose kinds a file's configurations train or are chosen, as `plugins_used` has them."""
+    kinds: list[tuple[str, Any]] = [(key, getattr(spec.run, key)) for key in RUN_KINDS]
+    if isinstance(spec, StudySpec):
+        kinds += [(key, getattr(spec.study, key)) for key in ("criterion", "aggregate")]
+        for key in RUN_KINDS:
+            choices = spec.search.get(key, ())
+            kinds += [(key, name) for name in choices] if isinstance(choices, tuple) else []
+    return plugins_used(kinds)
 
 
 def changed_fields(stored: StudySpec, given: StudySpec) -> list[str]:
@@ -79,6 +96,8 @@ def _identity(spec: StudySpec) -> dict[str, Any]:
             data[table][old] = data[table].pop(new)
     if not study:
         data.pop("study")
+    if plugins := plugins_of(spec):
+        data["plugins"] = {used: plugin.digest for used, plugin in plugins.items()}
     return data
 
 

@@ -6,7 +6,7 @@ packages come after this one. A dictionary is imported when a name is checked.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from importlib import import_module
 from typing import Any
 
@@ -25,15 +25,16 @@ DICTIONARIES = {
 
 def kind_names(key: str) -> Collection[str]:
     """The names that a key of a study file may have."""
-    return _dictionary(key).keys()
+    return kind_dictionary(key).keys()
 
 
 def kind(key: str, name: str) -> Any:
     """What a name stands for."""
-    return _dictionary(key)[name]
+    return kind_dictionary(key)[name]
 
 
-def _dictionary(key: str) -> Mapping[str, Any]:
+def kind_dictionary(key: str) -> dict[str, Any]:
+    """The dictionary itself, to which a plugin adds."""
     package, name = DICTIONARIES[key]
-    found: Mapping[str, Any] = getattr(import_module(package), name)
+    found: dict[str, Any] = getattr(import_module(package), name)
     return found

@@ -160,6 +160,8 @@ class RunConfig(Section):
     """Multiplier of the penalty when the ramp has ended."""
     initial_weight: float = Field(1.0, ge=0, le=1e15)
     """The penalty weight before the anneal epoch (the authors': 1, not 0)."""
+    bottleneck_weight: float = Field(0.0, ge=0, le=1e15)
+    """Multiplier of the features' variance, in every epoch, beside any penalty (IB-ERM, IB-IRM)."""
     anneal_epoch: int = Field(100, ge=0, le=LARGEST_WHOLE)
     """Epoch in which the penalty weight starts to rise."""
     ramp: str = "step"

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from irm_study.config.kinds import kind_names
+from irm_study.config.plugins import load_installed
 
 
 class EntryErrors(ValueError):
@@ -29,6 +30,7 @@ class Section(BaseModel):
 
 def check_kind(field: str, value: str) -> str:
     """Raise ValueError for a name that none of the field's kind has."""
+    load_installed()
     names = kind_names(field)
     if value not in names:
         raise ValueError(f"unknown {field} {value!r}; one of: {', '.join(names)}")

@@ -43,6 +43,10 @@ class Examples:
         """The examples of some of the runs; positions: along the run axis."""
         return Examples(self.rows[positions], self.labels[positions], self.colours[positions])
 
+    def take_environments(self, numbers: Sequence[int]) -> Examples:
+        """The examples of some of the environments; numbers: along their axis, the second."""
+        return Examples(self.rows[:, numbers], self.labels[:, numbers], self.colours[:, numbers])
+
 
 @dataclass(frozen=True)
 class Environments:

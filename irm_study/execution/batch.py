@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from irm_study import __version__
-from irm_study.config import EnvironmentSpec, RunConfig
+from irm_study.config import EnvironmentSpec, Plugin, RunConfig, have_loaded, place_in_plugin
 from irm_study.diagnosis import Curves
-from irm_study.errors import ConfigError
+from irm_study.errors import ConfigError, ExecutionError
 from irm_study.execution.gpus import device_of_worker
 
 T = TypeVar("T")
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Batch:
-    """Runs for one worker: run i has configs[i] and seeds[i]. tag: the driver's own mark."""
+    """Runs for one worker: run i has configs[i] and seeds[i]. plugins: the driver's. tag: the driver's own mark."""
 
     configs: tuple[RunConfig, ...]
     seeds: tuple[int, ...]
@@ -31,6 +31,7 @@ class Batch:
     data_root: str | None = None
     device: str = "cpu"
     share_prefix: bool = True
+    plugins: tuple[Plugin, ...] = ()
     tag: Any = None
 
     def __str__(self) -> str:
@@ -43,7 +44,8 @@ class Batch:
 def train_batch(batch: Batch, threads: int | None = None, version: str = __version__) -> list[Curves]:
     """What a worker does: the curves of each run. threads: torch's; None leaves them as they are.
 
-    version: the driver's. Raises ValueError where the worker's is another, which would train by other rules.
+    version: the driver's. Raises ValueError where the worker's is another, which would train by other rules, and
+    ExecutionError where the code of a plugin fails.
     """
     import torch
 
@@ -54,9 +56,15 @@ def train_batch(batch: Batch, threads: int | None = None, version: str = __versi
         raise ValueError(f"the worker has irm-study {__version__}, the driver {version}: install the same")
     if threads:
         torch.set_num_threads(threads)
+    have_loaded(batch.plugins)
     device = device_of_worker() or batch.device
     digits = load_digits(batch.digits, batch.data_root)
-    return train(batch.configs, batch.seeds, digits, batch.environments, device, batch.share_prefix)
+    try:
+        return train(batch.configs, batch.seeds, digits, batch.environments, device, batch.share_prefix)
+    except Exception as error:
+        if place := place_in_plugin(error):
+            raise ExecutionError(f"{place}: {type(error).__name__}: {error}") from None
+        raise
 
 
 def split(items: Sequence[T], parts: int) -> list[Sequence[T]]:

@@ -173,6 +173,8 @@ def _result(future: Future[list[Curves]], batch: Batch, attempt: int) -> list[Cu
                 f"a worker process died {ATTEMPTS} times while training {batch}: most often memory is short; "
                 "try fewer --jobs"
             ) from error
+        if isinstance(error, ExecutionError):  # of a plugin, in words already
+            raise
         if not isinstance(error, RuntimeError | ValueError | MemoryError | OSError | ImportError):
             raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())

@@ -23,6 +23,7 @@ from irm_study.config import EnvironmentSpec, RunConfig
 from irm_study.data import build_environments, load_digits
 from irm_study.errors import ConfigError
 from irm_study.ideal.evidence import shape_evidence
+from irm_study.methods import PENALTIES, needs_of
 from irm_study.training import Objective, objective_of
 
 STEP = 10.0
@@ -52,8 +53,14 @@ def ideal_of(
 ) -> Ideal:
     """The ideal of one seed's draw. digits, data_root: as `load_digits` takes them.
 
-    Raises ConfigError where the environments have no colour, ValueError where the digits are too few for them.
+    Raises ConfigError where the environments have no colour or the objective needs more than logits, ValueError where
+    the digits are too few for the environments.
     """
+    if needed := needs_of(config):
+        key = "penalty" if PENALTIES[config.penalty].beside else "bottleneck_weight"
+        raise ConfigError(
+            f"run.{key}: {getattr(config, key)!r} needs a network's {' and '.join(needed)}, and an ideal has no network"
+        )
     if spec.channels == "grey":
         raise ConfigError("environments.channels: 'grey' has no colour, which an ideal weighs against the shape")
     evidence, below_five = shape_evidence(digits, spec.resolution, data_root)
@@ -81,7 +88,7 @@ def fitted(config: RunConfig, shape: Tensor, colour: Tensor, labels: Tensor) -> 
     weights = [0.0, *np.geomspace(1.0, config.penalty_weight, rising + 1)[:-1]] if rising else [0.0]
     found = np.ones(2)
     for weight in (*weights, config.penalty_weight):
-        found = _minimum(objective, weight, (shape, colour, labels), found)
+        found = _minimum(objective, weight, (shape, colour, labels), found, PENALTIES[config.penalty].smooth)
     return float(found[0]), float(found[1])
 
 
@@ -102,17 +109,20 @@ def skill_and_reliance(shape: np.ndarray, beta: float, label: np.ndarray, noise:
 
 
 def _minimum(
-    objective: Objective, weight: float, examples: tuple[Tensor, Tensor, Tensor], start: np.ndarray
+    objective: Objective, weight: float, examples: tuple[Tensor, Tensor, Tensor], start: np.ndarray, smooth: bool
 ) -> np.ndarray:
     shape, colour, labels = examples
 
     def value_and_gradient(point: np.ndarray) -> tuple[float, np.ndarray]:
         both = torch.tensor(point, dtype=torch.float64, requires_grad=True)
-        risk, penalty = objective(both[0] * shape + both[1] * colour, labels)
+        risk, penalty = objective({"logits": both[0] * shape + both[1] * colour}, labels)
         value = ((risk + weight * penalty) / max(weight, 1.0)).sum()
         return value.item(), torch.autograd.grad(value, both)[0].numpy()
 
     found: np.ndarray = optimize.minimize(value_and_gradient, start, jac=True, method="BFGS", options={"gtol": 1e-10}).x
+    if not smooth:  # in a kink, where gradients lead to one side and the other, values alone are compared
+        tight = {"xatol": 1e-7, "fatol": 1e-12}
+        found = optimize.minimize(lambda at: value_and_gradient(at)[0], found, method="Nelder-Mead", options=tight).x
     return found
 
 

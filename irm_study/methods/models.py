@@ -1,8 +1,9 @@
 """Models: networks as plain functions of parameters that carry a leading run axis.
 
-A model is two functions: `initial` draws one run's parameters, `logits` applies many runs' parameters to many runs'
-images. Losses and training are not here. To add a model, write the two functions and name them in `MODELS`; an
-activation likewise in `ACTIVATIONS`. torch is imported inside functions, so that names can be checked without it.
+A model is two functions: `initial` draws one run's parameters, `features` applies many runs' parameters to many runs'
+images, up to the last hidden layer; the layer after it, which makes logits of the features, is the same for all. Losses
+and training are not here. To add a model, write the two functions and name them in `MODELS`; an activation likewise in
+`ACTIVATIONS`. torch is imported inside functions, so that names can be checked without it.
 """
 
 from __future__ import annotations
@@ -26,15 +27,28 @@ ImageShape = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Model:
-    """initial: (configuration, image shape, random generator) → one run's parameters by name, float32.
+    """initial: (configuration, image shape, random generator) → one run's parameters by name, float32; those of the
+    last layer have the names that `last_layer` says.
 
-    logits: (configuration, parameters (runs, …) by name, images (runs, examples, channels, height, width)) → (runs,
-    examples). resolution: the only one that the model takes; None: it takes any.
+    features: (configuration, parameters (runs, …) by name, images (runs, examples, channels, height, width)) → (runs,
+    examples, features), what the last layer takes. resolution: the only one that the model takes; None: it takes any.
     """
 
     initial: Callable[[RunConfig, ImageShape, np.random.Generator], dict[str, np.ndarray]]
-    logits: Callable[[RunConfig, dict[str, Tensor], Tensor], Tensor]
+    features: Callable[[RunConfig, dict[str, Tensor], Tensor], Tensor]
     resolution: int | None = None
+
+
+def last_layer(config: RunConfig, parameters: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Weights (runs, features, 1) and bias (runs, 1, 1) of the layer that makes logits of features."""
+    number = config.layers + 1
+    return parameters[f"weight{number}"], parameters[f"bias{number}"]
+
+
+def logits_of(config: RunConfig, parameters: dict[str, Tensor], features: Tensor) -> Tensor:
+    """The last layer, linear: features (runs, examples, features) → logits (runs, examples)."""
+    weight, bias = last_layer(config, parameters)
+    return bias.baddbmm(features, weight).squeeze(-1)
 
 
 def mlp_initial(config: RunConfig, image: ImageShape, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -48,14 +62,13 @@ def mlp_initial(config: RunConfig, image: ImageShape, rng: np.random.Generator) 
     return parameters
 
 
-def mlp_logits(config: RunConfig, parameters: dict[str, Tensor], images: Tensor) -> Tensor:
-    """Fully connected layers, each but the last followed by the activation."""
+def mlp_features(config: RunConfig, parameters: dict[str, Tensor], images: Tensor) -> Tensor:
+    """Fully connected layers, each followed by the activation."""
     activation = ACTIVATIONS[config.activation]
     hidden = images.flatten(2)
     for number in range(1, config.layers + 1):
         hidden = activation(parameters[f"bias{number}"].baddbmm(hidden, parameters[f"weight{number}"]))
-    last = config.layers + 1
-    return parameters[f"bias{last}"].baddbmm(hidden, parameters[f"weight{last}"]).squeeze(-1)
+    return hidden
 
 
 CONVOLUTIONS = (20, 50)
@@ -83,7 +96,7 @@ def convnet_initial(config: RunConfig, image: ImageShape, rng: np.random.Generat
     return parameters
 
 
-def convnet_logits(config: RunConfig, parameters: dict[str, Tensor], images: Tensor) -> Tensor:
+def convnet_features(config: RunConfig, parameters: dict[str, Tensor], images: Tensor) -> Tensor:
     """reiinakano's network: two convolutions with pooling, then fully connected layers.
 
     The runs lie side by side as groups of channels, so that one convolution serves all of them.
@@ -97,13 +110,13 @@ def convnet_logits(config: RunConfig, parameters: dict[str, Tensor], images: Ten
         kernel, offset = parameters[f"kernel{number}"], parameters[f"offset{number}"]
         maps = functional.conv2d(maps, kernel.flatten(0, 1), offset.flatten(), groups=runs)
         maps = functional.max_pool2d(activation(maps), 2)
-    features = maps.reshape(examples, runs, -1).transpose(0, 1).reshape(runs, examples, 1, 1, -1)
-    return mlp_logits(config, parameters, features)
+    seen = maps.reshape(examples, runs, -1).transpose(0, 1).reshape(runs, examples, 1, 1, -1)
+    return mlp_features(config, parameters, seen)
 
 
 MODELS: dict[str, Model] = {
-    "mlp": Model(mlp_initial, mlp_logits),
-    "convnet": Model(convnet_initial, convnet_logits, resolution=28),
+    "mlp": Model(mlp_initial, mlp_features),
+    "convnet": Model(convnet_initial, convnet_features, resolution=28),
 }
 
 

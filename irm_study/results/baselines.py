@@ -31,7 +31,9 @@ FILE = "baselines.csv"
 
 def baseline_specs(spec: StudySpec, winner: RunConfig) -> dict[str, TrainSpec]:
     """Of each baseline, what `train` takes: the winner's configuration without a penalty, on the same digits."""
-    plain = winner.model_copy(update={"penalty_weight": 0.0, "initial_weight": 0.0, "stop": "none"})
+    plain = winner.model_copy(
+        update={"penalty_weight": 0.0, "initial_weight": 0.0, "bottleneck_weight": 0.0, "stop": "none"}
+    )
     return {
         name: TrainSpec(
             name=f"{spec.name[:150]}, {name}",

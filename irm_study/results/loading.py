@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from irm_study.config import StudyRegion, StudySpec, read_region, read_stored_study
+from irm_study.config import StudyRegion, StudySpec, check_plugins, read_region, read_stored_study
 from irm_study.diagnosis import AGGREGATES, criteria_for
 from irm_study.errors import ConfigError
 from irm_study.results.baselines import read_baselines
@@ -49,6 +49,7 @@ def stored_spec(folder: Path) -> StudySpec:
     if not (folder / "study.toml").is_file():
         raise ConfigError(f"{folder}: holds no study (no study.toml); 'irm-study run' makes one")
     refuse_links(folder)
+    check_plugins(folder)
     return read_stored_study(folder / "study.toml")
 
 

@@ -31,7 +31,7 @@ STATES = ("complete", "pruned", "running")
 def refuse_links(folder: Path) -> None:
     """Raise ConfigError where the folder holds a link: through one, a study would be read, or a page written,
     outside of it."""
-    for part in (folder, folder / "runs", folder / "figures"):
+    for part in (folder, folder / "runs", folder / "figures", folder / "plugins"):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(part) as entries:
             for entry in entries:
                 if entry.is_symlink():

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import pandas as pd
 
-from irm_study.config import RunConfig, StudySpec, TrainSpec
+from irm_study.config import RunConfig, StudySpec, TrainSpec, loaded_plugins
 from irm_study.diagnosis import Curves
 from irm_study.execution import Batch, Workers, split
 from irm_study.results import (
@@ -137,6 +137,7 @@ class Driver:
             data_root=self.settings.data_root,
             device=self.settings.device,
             share_prefix=self.settings.share_prefix,
+            plugins=loaded_plugins(),
             tag=(stage, tuple(requested)),
         )
 

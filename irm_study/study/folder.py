@@ -20,8 +20,11 @@ from irm_study.config import (
     StudySpec,
     TrainSpec,
     changed_fields,
+    check_plugins,
+    plugins_of,
     read_stored_study,
     read_train,
+    record_plugins,
     study_digest,
     study_toml,
     train_toml,
@@ -49,6 +52,7 @@ def claim_for_study(folder: Path, spec: StudySpec) -> None:
     """Make the folder this study's; raise ConfigError when it holds another one."""
     path = folder / "study.toml"
     refuse_links(folder)
+    check_plugins(folder)
     if path.exists():
         stored = read_stored_study(path)
         if study_digest(stored) != study_digest(spec):
@@ -59,6 +63,7 @@ def claim_for_study(folder: Path, spec: StudySpec) -> None:
             )
     elif (folder / "runs").exists():
         raise ConfigError(f"{folder}: holds runs of 'train'; a study needs a folder of its own: name one with --out")
+    record_plugins(folder, plugins_of(spec).values())
     write_text(path, study_toml(spec))
 
 
@@ -67,12 +72,14 @@ def claim_for_training(folder: Path, spec: TrainSpec) -> None:
     if (folder / "study.toml").exists():
         raise ConfigError(f"{folder}: holds a study; 'train' needs a folder of its own: name one with --out")
     path = folder / "train.toml"
+    check_plugins(folder)
     if path.exists():
         stored = read_train(path)
         if (stored.digits, stored.environments) != (spec.digits, spec.environments):
             raise ConfigError(
                 f"{folder}: holds runs of other digits or environments (see {path}); name another folder with --out"
             )
+    record_plugins(folder, plugins_of(spec).values())
     write_text(path, train_toml(spec, "The configuration last trained here."))
 
 

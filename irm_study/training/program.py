@@ -8,7 +8,7 @@ form, their schedules. Runs share a program where their configurations agree in 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,12 +18,12 @@ from torch import Tensor
 from irm_study.data import Environments, Examples, stream
 from irm_study.methods import penalty_weights
 from irm_study.training.measurement import Measurement
-from irm_study.training.network import Network, network_for
+from irm_study.training.network import Network, Outputs, Pullback, network_for, outputs_of
 from irm_study.training.state import Run, TrainingState
-from irm_study.training.step import adam_step, logits_gradient, objective_of
+from irm_study.training.step import adam_step, objective_of, outputs_gradient
 
-Step = tuple[Tensor, Callable[[Tensor], Tensor]]
-"""Logits, and their pullback: what a network's `forward` returns."""
+Step = tuple[Outputs, Pullback]
+"""What the objective is computed from, the logits and what a penalty needs beside them, and its pullback."""
 
 
 def initial_state(runs: Sequence[Run], data: Environments) -> TrainingState:
@@ -71,11 +71,11 @@ class Program:
                 self.resets[config.anneal_epoch].append(place)
 
     def forward(self, state: TrainingState) -> Step | None:
-        """The full batch's logits and their pullback; None where training is in minibatches."""
+        """The full batch's outputs and their pullback; None where training is in minibatches."""
         if self.full_batch is None:
             return None
         with self.network.computing():
-            return self.network.forward(state.parameters, self.full_batch)
+            return outputs_of(self.network, state.parameters, self.full_batch)
 
     def train_logits(self, state: TrainingState) -> Tensor:
         """Of the training environments: (runs, environments, examples)."""
@@ -87,8 +87,8 @@ class Program:
             state.reset_optimizer(places)
         weight, scale = self.weights[:, state.epoch], self.scales[:, state.epoch]
         with self.network.computing():
-            for labels, (logits, pullback) in [(self.data.train.labels, step)] if step else self._minibatches(state):
-                gradient = pullback(logits_gradient(self.objective, logits, labels, weight, scale))
+            for labels, (outputs, pullback) in [(self.data.train.labels, step)] if step else self._minibatches(state):
+                gradient = pullback(outputs_gradient(self.objective, outputs, labels, weight, scale))
                 gradient.addcmul_(state.parameters, self.decay * scale[:, None])
                 adam_step(state, gradient, self.learning_rate)
         state.epoch += 1
@@ -106,7 +106,7 @@ class Program:
         order = torch.from_numpy(np.asarray(orders)).to(train.rows.device)
         for batch in torch.split(order[..., : count - count % size], size, dim=2):
             examples = Examples(*(part.gather(2, batch) for part in (train.rows, train.labels, train.colours)))
-            yield examples.labels, self.network.forward(state.parameters, self.network.inputs(examples))
+            yield examples.labels, outputs_of(self.network, state.parameters, self.network.inputs(examples))
 
     def _column(self, values: list[float]) -> Tensor:
         """(runs, 1)"""

@@ -1,8 +1,8 @@
-"""One step of training: the objective, its gradient with respect to the logits, and Adam.
+"""One step of training: the objective, its gradient with respect to a network's outputs, and Adam.
 
 The authors' protocol: loss = risk + L2 weight · squared norm of all parameters + penalty weight · penalty, divided by
 the penalty weight where that is above 1. Losses are summed over runs, so that no run's gradient depends on the runs
-beside it. How a gradient at the logits becomes one of the parameters is in the networks; what is measured is in
+beside it. How a gradient at the outputs becomes one of the parameters is in the networks; what is measured is in
 `measurement`.
 """
 
@@ -14,36 +14,48 @@ import torch
 from torch import Tensor
 
 from irm_study.config import RunConfig
-from irm_study.methods import PENALTIES, risks
+from irm_study.methods import PENALTIES, feature_variance, risks
+from irm_study.training.network import Outputs
 from irm_study.training.state import TrainingState
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 """Adam's, as torch's defaults."""
 
-Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""(logits, labels), both (runs, environments, examples) → risk and penalty of each run, (runs,) each."""
+Objective = Callable[[Outputs, Tensor], tuple[Tensor, Tensor]]
+"""(outputs, labels (runs, environments, examples)) → risk and penalty of each run, (runs,) each."""
 
 
 def objective_of(config: RunConfig) -> Objective:
-    """Risk and penalty of a configuration: averaged or summed over environments."""
-    penalty = PENALTIES[config.penalty].function
+    """Risk and penalty of a configuration, averaged or summed over environments; a bottleneck counts with the risk,
+    because no ramp acts on it.
 
-    def objective(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    The objective's outputs are the logits and what `needs_of(config)` names.
+    """
+    penalty = PENALTIES[config.penalty]
+
+    def objective(outputs: Outputs, labels: Tensor) -> tuple[Tensor, Tensor]:
+        logits = outputs["logits"]
         times = logits.shape[1] if config.across == "sum" else 1
-        return times * risks(logits, labels).mean(1), times * penalty(logits, labels)
+        risk = times * risks(logits, labels).mean(1)
+        if config.bottleneck_weight:
+            risk = risk + times * config.bottleneck_weight * feature_variance(outputs["features"])
+        return risk, times * penalty.function(logits, labels, *(outputs[name] for name in penalty.beside))
 
     return objective
 
 
-def logits_gradient(objective: Objective, logits: Tensor, labels: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
-    """Gradient of scale · (risk + weight · penalty), summed over runs, with respect to the logits.
+def outputs_gradient(objective: Objective, outputs: Outputs, labels: Tensor, weight: Tensor, scale: Tensor) -> Outputs:
+    """Gradient of scale · (risk + weight · penalty), summed over runs, with respect to each of the outputs.
 
-    logits, labels: (runs, environments, examples). weight, scale: (runs,).
+    labels: (runs, environments, examples). weight, scale: (runs,).
     """
     with torch.enable_grad():
-        logits = logits.detach().requires_grad_()
-        risk, penalty = objective(logits, labels)
-        return torch.autograd.grad((scale * risk + scale * weight * penalty).sum(), logits)[0]
+        leaves = {name: output.detach().requires_grad_() for name, output in outputs.items()}
+        risk, penalty = objective(leaves, labels)
+        loss = (scale * risk + scale * weight * penalty).sum()
+        # Of what is needed and has no effect, such as the features of an infinite loss, the gradient is 0.
+        gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
+        return dict(zip(leaves, gradients, strict=True))
 
 
 def adam_step(state: TrainingState, gradient: Tensor, learning_rate: Tensor) -> None:

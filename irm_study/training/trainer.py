@@ -24,7 +24,7 @@ import torch
 from irm_study.config import FROM_ANNEAL, EnvironmentSpec, RunConfig
 from irm_study.data import Digits, Environments, build_environments
 from irm_study.diagnosis import PROBES, QUANTITIES, Curves, reason_to_stop
-from irm_study.methods import penalty_weights
+from irm_study.methods import needs_of, penalty_weights
 from irm_study.training.program import Program, Step, initial_state
 from irm_study.training.state import Run, TrainingState
 
@@ -73,7 +73,11 @@ def runs_in_memory(config: RunConfig, digits: Digits, spec: EnvironmentSpec, dev
     # An example takes: its image; in training also the image as numbers (MLP) or what the convolutions keep; and the
     # output of each hidden layer.
     maps = 100 * side * side if config.model == "convnet" else 2 * side * side
-    size = images * side * side + 4 * batch * (maps + (config.layers + 1) * config.hidden)
+    kept = maps + (config.layers + 1) * config.hidden
+    needed = needs_of(config)
+    kept += 2 * config.hidden * ("features" in needed)  # they and their gradients, whole
+    kept *= 3 if "gradients" in needed else 1  # derivatives are differentiated once more
+    size = images * side * side + 4 * batch * kept
     if torch.device(device).type == "cuda":
         free = torch.cuda.mem_get_info(device)[0]
     else:
@@ -212,7 +216,7 @@ def branch_off(state: TrainingState, waiting: dict[int, list[Run]]) -> Iterator[
 
 def _probe_all(program: Program, state: TrainingState, step: Step | None, places: Sequence[int]) -> None:
     """Probe runs that stop at a checkpoint on all their training examples, as at a run's last epoch."""
-    train = step[0] if step else program.train_logits(state)
+    train = step[0]["logits"] if step else program.train_logits(state)
     probes = program.measurement.probe_all(state.parameters, train)
     for place in places:
         quantities, _ = state.history[place][-1]
@@ -221,7 +225,7 @@ def _probe_all(program: Program, state: TrainingState, step: Step | None, places
 
 def _record(program: Program, state: TrainingState, step: Step | None, clock: float, last: bool) -> float:
     """Add measurements to the runs' history, and the time since `clock` to their seconds; returns the time now."""
-    train = step[0] if step else program.train_logits(state)
+    train = step[0]["logits"] if step else program.train_logits(state)
     measured_runs = program.measurement.measure(state.parameters, train, last)
     for history, measured in zip(state.history, measured_runs, strict=True):
         history.append(measured)
