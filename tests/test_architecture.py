@@ -35,7 +35,7 @@ TORCH = {"data.environments", "training", "ideal", "bench.trainer", "bench.yards
 """Packages and files that import torch at their top; others that need it import it within functions."""
 TORCH_IN_FUNCTIONS = {
     "methods": "names of penalties and models are checked without it",
-    "execution": "a worker's number of threads; whether its device is there",
+    "execution": "a worker's number of threads; whether its device is there, and what its processor has",
 }
 OPTUNA = {"search"}
 DRAWING = {"report", "comparison", "bench.driver"}

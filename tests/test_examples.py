@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -50,3 +51,19 @@ def test_the_script_trains_and_draws(tmp_path):
     assert [row.split()[0] for row in rows] == ["0", "1", "2"]
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["train_and_plot.png"]
     assert (tmp_path / "work" / "train_and_plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_precisions_are_compared_over_the_seeds_that_both_have(tmp_path):
+    rows = [
+        ("float32", 0, "invariant", 0.70, 0.60), ("float32", 1, "near_miss", 0.72, 0.62),
+        ("bfloat16", 0, "invariant", 0.71, 0.59), ("bfloat16", 1, "invariant", 0.72, 0.66),
+        ("bfloat16", 2, "collapsed", 0.50, 0.50),
+    ]  # fmt: skip
+    columns = ["precision", "seed", "failure_mode", "train_accuracy", "test_accuracy"]
+    (tmp_path / "both").mkdir()
+    pd.DataFrame(rows, columns=columns).to_csv(tmp_path / "both" / "runs.csv", index=False)
+    script = [sys.executable, str(EXAMPLES / "compare_precisions.py"), str(tmp_path / "both")]
+    done = subprocess.run(script, cwd=tmp_path / "work", env=os.environ, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    # Test accuracy: -.01 and +.04; .60 and .62 have a sample standard deviation of .02 / sqrt(2) = .0141.
+    assert done.stdout.splitlines()[2] == "both,test_accuracy,2,0.61,0.625,0.015,0.0141,1.0607,0.025,0.04,1"

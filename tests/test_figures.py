@@ -24,9 +24,9 @@ from irm_study.report.failure_map import map_keys, map_marks
 from irm_study.report.failure_regions import failure_shares
 from irm_study.report.failures import curves
 from irm_study.report.map_places import map_axis, placed
+from irm_study.report.profile import profile
 from irm_study.report.runs import configurations, leading
 from irm_study.report.search import cost, progress, savings
-from irm_study.report.stable import profile
 from irm_study.report.text import printable, short
 from tests.synthetic import KINDS, conditional, importance_of, long_names, study_record, study_spec
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from irm_study.config import EnvironmentSpec, RunConfig
+from irm_study.config import FAST_ACTIVATIONS, EnvironmentSpec, RunConfig
 from irm_study.data import build_environments, environments
 from irm_study.diagnosis import PROBES, QUANTITIES, diagnose, stopping
 from irm_study.methods import PENALTIES, Penalty
@@ -129,7 +129,7 @@ def test_sorting_dropped_pixels_and_padding_change_nothing_but_the_last_bits(few
 
 @pytest.mark.parametrize("digits_a_block", [50, 10_000])
 def test_blocks_hold_every_image_whole_but_for_pixels_that_are_empty_in_all_of_them(few, digits_a_block, monkeypatch):
-    monkeypatch.setattr(sorted_examples, "BLOCK_ROWS", digits_a_block)
+    monkeypatch.setitem(sorted_examples.BLOCK_ROWS, torch.float32, digits_a_block)
     data = build_environments(few, SMALL, [0, 1])
     network = sorted_mlp.SortedMlp(AUTHORS, data)
     inputs = network.inputs(data.train)
@@ -149,7 +149,7 @@ def test_blocks_hold_every_image_whole_but_for_pixels_that_are_empty_in_all_of_t
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
-@pytest.mark.parametrize("activation", loops.ACTIVATIONS)
+@pytest.mark.parametrize("activation", FAST_ACTIVATIONS)
 def test_gradients_of_any_weights_and_biases_are_those_of_torch(few, layers, activation):
     config = AUTHORS.model_copy(update={"layers": layers, "activation": activation})
     data = build_environments(few, SMALL, [0, 1])
@@ -186,7 +186,7 @@ def test_any_padding_gives_the_same_curve(few, width, monkeypatch):
 @pytest.mark.parametrize("block", [50, 10_000])
 def test_any_block_size_gives_the_same_curve(few, block, monkeypatch):
     usual = train([AUTHORS] * 2, [0, 1], few, SMALL)
-    monkeypatch.setattr(sorted_examples, "BLOCK_ROWS", block)
+    monkeypatch.setitem(sorted_examples.BLOCK_ROWS, torch.float32, block)
     for ours, theirs in zip(train([AUTHORS] * 2, [0, 1], few, SMALL), usual, strict=True):
         agree(ours, {name: getattr(theirs, name) for name in (*QUANTITIES, *PROBES)}, tolerance=2e-5)
 
@@ -195,13 +195,13 @@ def test_runs_whose_products_are_taken_as_one_train_as_those_apart(few, monkeypa
     """As on a GPU: one block of all runs and rows."""
     apart = train([AUTHORS] * 3, [0, 1, 2], few, SMALL)
     monkeypatch.setattr(sorted_examples.SortedImages, "_groups", lambda self, runs: [slice(0, runs)])
-    monkeypatch.setattr(sorted_examples, "BLOCK_ROWS", 10**6)
+    monkeypatch.setitem(sorted_examples.BLOCK_ROWS, torch.float32, 10**6)
     for ours, theirs in zip(train([AUTHORS] * 3, [0, 1, 2], few, SMALL), apart, strict=True):
         agree(ours, {name: getattr(theirs, name) for name in (*QUANTITIES, *PROBES)}, tolerance=2e-5)
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
-@pytest.mark.parametrize("activation", loops.ACTIVATIONS)
+@pytest.mark.parametrize("activation", FAST_ACTIVATIONS)
 def test_the_loops_run_by_python_compute_the_same(few, layers, activation, monkeypatch):
     """They are where TorchScript is no more."""
     config = AUTHORS.model_copy(update={"layers": layers, "activation": activation, "epochs": 4})

@@ -63,6 +63,7 @@ def run_study(
     where = arguments.where_of(jobs, device, data_root, storage, scheduler)
     called = arguments.call_text("run_study", study, {"out": out, "trials": trials, "seeds": asked} | where)
     folder = arguments.out_folder(out) or _study().results_folder(spec.name)
+    spec = _study().with_precision(spec, folder, device, scheduler)
     settings = _settings(spec, file, where, called)
     _report().check_drawing()
     with _display(progress) as display:
@@ -130,7 +131,9 @@ def train(
     spec, file = arguments.configuration_of(config, environments, digits)
     named = arguments.seeds_of(seeds)
     folder = arguments.out_folder(out)
-    settings = _settings(spec, file, arguments.where_of(jobs, device, data_root, scheduler=scheduler))
+    where = arguments.where_of(jobs, device, data_root, scheduler=scheduler)
+    spec = _study().with_precision(spec, folder or Path(), device, scheduler)
+    settings = _settings(spec, file, where)
     if jobs is None:  # no process that would have nothing to do
         settings = dataclasses.replace(settings, jobs=min(settings.jobs, len(named)))
     with _display(progress) as display:

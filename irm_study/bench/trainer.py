@@ -1,14 +1,16 @@
 """`irm-study bench`: how near the trainer is to what the machine can do, in one process on one device.
 
-The authors' protocol on 50,000 images. In every round epochs of each case, plain training and a large matrix product
-are timed one after the other, so that ratios hold when the machine's speed drifts. Each is called once, then timed
-while it goes on, as in training. Results are medians over rounds. On a CPU all cores are used, and the training of
-several processes of one thread at once, as in a study, is measured too.
+The authors' protocol on 50,000 images, in each precision that the processor has. In every round epochs of each case,
+plain training and a large matrix product of each precision are timed one after the other, so that ratios hold when the
+machine's speed drifts. Each is called once, then timed while it goes on, as in training. Results are medians over
+rounds. On a CPU all cores are used, and the training of several processes of one thread at once, as in a study, is
+measured too.
 """
 
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,20 +28,24 @@ from irm_study.bench.yardsticks import (
 )
 from irm_study.config import RunConfig
 from irm_study.data import Digits, build_environments, load_digits
-from irm_study.execution import LocalProcesses, available_cores, processor
-from irm_study.training import Program, Run, TrainingState, initial_state
+from irm_study.execution import LocalProcesses, available_cores, bfloat16_instructions, processor
+from irm_study.training import Program, Run, TrainingState, compiled_loops, initial_state
 
 WIDTHS = (256, 390)
 BATCH_RUNS = 4
 """Runs side by side in the batched case."""
 ROUNDS = 5
+LAST_ROUND_SECONDS = 80.0
+"""After which no new round begins: with what comes after them, all takes three minutes at most on two cores."""
 PROBE_REPETITIONS = 21
 """How often the cost of the probes is measured."""
 NO_CHECKPOINT = 10**6
 """Epochs to train and between checkpoints, so that timed epochs are nothing but training."""
 
 Timed = tuple[str | int, ...]
-"""What is timed: ("product", precision), ("reference", width) or ("trainer", width, runs)."""
+"""What is timed: ("product", precision), ("reference", width) or ("trainer", width, precision, runs)."""
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""Of the matrix products that a precision is compared with."""
 
 
 @dataclass(frozen=True)
@@ -47,37 +53,51 @@ class Case:
     """The trainer at one width with so many runs. operations: floating-point operations of an epoch of all runs."""
 
     hidden: int
+    precision: str
     runs: int
     operations: float
     peak_memory_bytes: int
 
 
-def benchmark(device: str, rounds: int = ROUNDS) -> dict[str, Any]:
-    """Measurements as `bench --json` prints them. Units: seconds, bytes, 1e9 operations a second, fractions."""
+def benchmark(device: str, rounds: int = ROUNDS, show: Callable[[str], None] = lambda doing: None) -> dict[str, Any]:
+    """Measurements as `bench --json` prints them. Units: seconds, bytes, 1e9 operations a second, fractions.
+
+    rounds: at most. show: is told what is being done, again and again.
+    """
     digits = repeated_digits()
     cuda = torch.device(device).type == "cuda"
-    timed: dict[Timed, Callable[[], Any]] = {("product", "float32"): matrix_product(device, torch.float32)}
-    if cuda:
-        timed["product", "float16"] = matrix_product(device, torch.float16)
+    instructions = () if cuda else bfloat16_instructions()
+    precisions = ("float32", "bfloat16") if instructions else ("float32",)
+    products = (*precisions, "float16") if cuda else precisions
+    timed: dict[Timed, Callable[[], Any]] = {
+        ("product", precision): matrix_product(device, DTYPES[precision]) for precision in products
+    }
     cases = []
     for hidden in WIDTHS:
+        show(f"first epochs at hidden {hidden}")
         timed["reference", hidden] = _warm(reference_epoch(_endless(hidden), digits, device))
-        for runs in (1, BATCH_RUNS):
-            before = begin_peak(device)
-            epoch, operations = trainer_epoch(_endless(hidden), digits, runs, device)
-            timed["trainer", hidden, runs] = _warm(epoch)
-            cases.append(Case(hidden, runs, operations, peak(device) - before))
-    seconds = _timed_in_rounds(timed, rounds, device)
+        for precision in precisions:
+            for runs in (1, BATCH_RUNS):
+                before = begin_peak(device)
+                epoch, operations = trainer_epoch(_endless(hidden, precision), digits, runs, device)
+                timed["trainer", hidden, precision, runs] = _warm(epoch)
+                cases.append(Case(hidden, precision, runs, operations, peak(device) - before))
+    seconds = _timed_in_rounds(timed, rounds, device, show)
+    speeds = {each: PRODUCT_OPERATIONS / statistics.median(seconds["product", each]) / 1e9 for each in products}
+    show("probes")
     result = {
         "device": _device_name(device),
-        "matmul_gflops": PRODUCT_OPERATIONS / statistics.median(seconds["product", "float32"]) / 1e9,
+        "instructions": [] if cuda else [torch.backends.cpu.get_cpu_capability(), *instructions],
+        "loops": "TorchScript" if compiled_loops() else "Python",
+        "rounds": len(seconds["product", "float32"]),
+        "matmul_gflops": speeds if len(speeds) > 1 else speeds["float32"],
         "cases": [_measured(case, seconds) for case in cases],
         "probes": _probes(digits, device),
     }
     if cuda:
-        result["matmul_float16_gflops"] = PRODUCT_OPERATIONS / statistics.median(seconds["product", "float16"]) / 1e9
         result["memory_gigabytes_per_second"] = memory_speed(device)
     else:
+        show("several processes at once")
         result["processes"] = processes_speed()
     return result
 
@@ -113,17 +133,16 @@ def processes_speed(epochs: int = 8) -> dict[str, float]:
     jobs = available_cores()
     if jobs == 1:
         return {"processes": 1, "ratio": 1.0, "fraction": timed_training(epochs)[1]}
-    pool = LocalProcesses(jobs)
-    for future in [pool.submit(timed_training, 1) for _ in range(jobs)]:
-        future.result()
     alone, together, fractions = [], [], []
-    for _ in range(3):
-        seconds, fraction = pool.submit(timed_training, epochs).result()
-        alone.append(seconds)
-        fractions.append(fraction)
-        futures = [pool.submit(timed_training, epochs) for _ in range(jobs)]
-        together.append(max(future.result()[0] for future in futures))
-    pool.shutdown()
+    with LocalProcesses(jobs) as pool:
+        for future in [pool.submit(timed_training, 1) for _ in range(jobs)]:
+            future.result()
+        for _ in range(3):
+            seconds, fraction = pool.submit(timed_training, epochs).result()
+            alone.append(seconds)
+            fractions.append(fraction)
+            futures = [pool.submit(timed_training, epochs) for _ in range(jobs)]
+            together.append(max(future.result()[0] for future in futures))
     ratio = statistics.median(jobs * one / all_ for one, all_ in zip(alone, together, strict=True))
     return {"processes": jobs, "ratio": ratio, "fraction": statistics.median(fractions)}
 
@@ -140,8 +159,9 @@ def timed_training(epochs: int) -> tuple[float, float]:
     return seconds, speed / (PRODUCT_OPERATIONS / seconds_of(product, "cpu"))
 
 
-def _endless(hidden: int) -> RunConfig:
-    return RunConfig(hidden=hidden, epochs=NO_CHECKPOINT, checkpoint_every=NO_CHECKPOINT, anneal_epoch=0)
+def _endless(hidden: int, precision: str = "float32") -> RunConfig:
+    endless = RunConfig(hidden=hidden, epochs=NO_CHECKPOINT, checkpoint_every=NO_CHECKPOINT, anneal_epoch=0)
+    return endless.model_copy(update={"precision": precision})
 
 
 def _started(config: RunConfig, digits: Digits, runs: int, device: str) -> tuple[Program, TrainingState]:
@@ -160,11 +180,17 @@ def _warm(call: Callable[[], Any]) -> Callable[[], Any]:
     return call
 
 
-def _timed_in_rounds(timed: Mapping[Timed, Callable[[], Any]], rounds: int, device: str) -> dict[Timed, list[float]]:
+def _timed_in_rounds(
+    timed: Mapping[Timed, Callable[[], Any]], rounds: int, device: str, show: Callable[[str], None]
+) -> dict[Timed, list[float]]:
     """Seconds of each call, one number a round."""
     seconds: dict[Timed, list[float]] = {name: [] for name in timed}
-    for _ in range(rounds):
+    began = time.perf_counter()
+    for number in range(rounds):
+        if number and time.perf_counter() - began > LAST_ROUND_SECONDS:
+            break
         for name, call in timed.items():
+            show(f"round {number + 1} of {rounds}: {' '.join(map(str, name))}")
             call()
             seconds[name].append(steady_seconds(call, device))
     return seconds
@@ -173,14 +199,15 @@ def _timed_in_rounds(timed: Mapping[Timed, Callable[[], Any]], rounds: int, devi
 def _measured(case: Case, seconds: Mapping[Timed, list[float]]) -> dict[str, Any]:
     """A case as `bench --json` prints it. Ratios are of the same round."""
     own, product, reference = (
-        seconds["trainer", case.hidden, case.runs], seconds["product", "float32"], seconds["reference", case.hidden],
+        seconds["trainer", case.hidden, case.precision, case.runs], seconds["product", case.precision],
+        seconds["reference", case.hidden],
     )  # fmt: skip
     epoch_seconds = statistics.median(own)
     return {
         "model": "mlp",
         "hidden": case.hidden,
         "runs": case.runs,
-        "precision": "float32",
+        "precision": case.precision,
         "epoch_seconds": epoch_seconds,
         "gflops": case.operations / epoch_seconds / 1e9,
         "fraction": case.operations / PRODUCT_OPERATIONS * _median_ratio(product, own),

@@ -27,11 +27,14 @@ def bench(
     if driver:
         _bench_driver(trials, seeds, workers, seconds, out, as_json)
         return
+    from rich.console import Console
+
     from irm_study.bench import benchmark
     from irm_study.execution import check_device
 
     check_device(device)
-    measured = benchmark(device)
+    with Console(stderr=True).status("bench", refresh_per_second=1) as line:
+        measured = benchmark(device, show=line.update)
     if as_json:
         print_json(measured)
         return

@@ -42,8 +42,9 @@ def main() -> NoReturn:
     if status == INTERRUPTED:
         status = 128 + came[0] if came else INTERRUPTED
         command = shown_command(sys.argv[1:])
+        kept = "" if sys.argv[1:2] == ["bench"] else f"; what was trained is kept. To go on:\n  {command}"
         with contextlib.suppress(OSError):
-            print(f"\ninterrupted; what was trained is kept. To go on:\n  {command}", file=sys.stderr)
+            print(f"\ninterrupted{kept}", file=sys.stderr)
     sys.exit(status)
 
 

@@ -90,6 +90,10 @@ Unset = Annotated[
     list[str] | None,
     typer.Option("--unset", metavar="KEY", help="Leave out a key or a table that the file has; repeatable."),
 ]
+Precision = Annotated[
+    str | None,
+    typer.Option(help="Of matrix products, as run.precision: float32, bfloat16, or auto: what the processor has."),
+]
 SharePrefix = Annotated[
     bool, typer.Option(help="Train once what runs of a grid share up to their anneal epochs; curves stay the same.")
 ]

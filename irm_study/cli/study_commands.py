@@ -22,6 +22,7 @@ from irm_study.cli.options import (
     Folder,
     Jobs,
     Out,
+    Precision,
     Quiet,
     Scheduler,
     Seeds,
@@ -43,6 +44,7 @@ def run(
     out: Out = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Trials, instead of the file's.")] = None,
     seeds: Seeds = None,
+    precision: Precision = None,
     changes: Changes = None,
     unset: Unset = None,
     timeout: Timeout = None,
@@ -61,7 +63,7 @@ def run(
     """Run a study, or go on with it: search, confirm the best on fresh seeds, write the page."""
     from irm_study.config import named_file, read_setting, read_study, refuse_repetition
 
-    given = {"study.trials": trials, "study.seeds": seeds}
+    given = {"study.trials": trials, "study.seeds": seeds, "run.precision": precision}
     overrides = {key: value for key, value in given.items() if value is not None}
     overrides |= dict(read_setting(change) for change in changes or ())
     path = named_file(study, "run")
@@ -72,15 +74,17 @@ def run(
         return
     from irm_study.progress import Display
     from irm_study.report import check_drawing
-    from irm_study.study import results_folder, run_study, usable_settings
+    from irm_study.study import results_folder, run_study, usable_settings, with_precision
 
+    folder = out or results_folder(spec.name)
+    spec = with_precision(spec, folder, device, scheduler)
     settings = usable_settings(
         spec, path, jobs=jobs, device=device, data_root=data_root, storage=storage, scheduler=scheduler,
         share_prefix=share_prefix, command=shown_command(sys.argv[1:]), timeout_seconds=timeout,
     )  # fmt: skip
     check_drawing()
     with Display(quiet) as display:
-        record, trained = run_study(spec, out or results_folder(spec.name), settings, display)
+        record, trained = run_study(spec, folder, settings, display)
     notes = [] if trained else ["nothing was left to train"]
     if record.finished > spec.budget:
         notes.append(f"{record.finished} trials are finished already: study.trials = {spec.budget} asks for no more")

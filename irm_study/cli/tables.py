@@ -137,14 +137,19 @@ def print_calibration(table: pd.DataFrame, summary: dict[str, Any]) -> None:
 
 def print_bench(measured: dict[str, Any]) -> None:
     """measured: as `bench.benchmark`."""
-    columns = ("hidden", "runs", "seconds an epoch", "GFLOP/s", "of the product", "times plain", "peak memory")
-    table = Table(*columns, title=f"{measured['device']}: product at {measured['matmul_gflops']:.0f} GFLOP/s")
+    columns = ("hidden", "precision", "runs", "seconds an epoch", "GFLOP/s", "of the product", "times plain", "memory")
+    of = ", ".join([measured["device"], *measured["instructions"]])
+    table = Table(*columns, title=f"{of}; loops by {measured['loops']}")
     for case in measured["cases"]:
         table.add_row(
-            str(case["hidden"]), str(case["runs"]), f"{case['epoch_seconds']:.3f}", f"{case['gflops']:.0f}",
-            f"{case['fraction']:.0%}", f"{case['speedup']:.2f}", f"{case['peak_memory_bytes'] / 2**20:.0f} MiB",
+            str(case["hidden"]), case["precision"], str(case["runs"]), f"{case['epoch_seconds']:.3f}",
+            f"{case['gflops']:.0f}", f"{case['fraction']:.0%}", f"{case['speedup']:.2f}",
+            f"{case['peak_memory_bytes'] / 2**20:.0f} MiB",
         )  # fmt: skip
     Console(markup=False).print(table)
+    speeds = measured["matmul_gflops"]
+    of_each = speeds if isinstance(speeds, dict) else {"float32": speeds}
+    print("matrix product: " + ", ".join(f"{speed:.0f} GFLOP/s in {name}" for name, speed in of_each.items()))
     probes = measured["probes"]
     print(
         f"probes at checkpoints take {probes['authors']:.1%} of the training between them in the authors' protocol, "
@@ -157,10 +162,7 @@ def print_bench(measured: dict[str, Any]) -> None:
             f"runs of one; alone, one has {several['fraction']:.0%} of the product's speed on one thread"
         )
     else:
-        print(
-            f"half-precision product at {measured['matmul_float16_gflops']:.0f} GFLOP/s; "
-            f"memory at {measured['memory_gigabytes_per_second']:.0f} GB/s"
-        )
+        print(f"memory at {measured['memory_gigabytes_per_second']:.0f} GB/s")
 
 
 def print_driver_load(measured: dict[str, Any]) -> None:

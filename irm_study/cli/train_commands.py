@@ -16,6 +16,7 @@ from irm_study.cli.options import (
     Device,
     Jobs,
     Out,
+    Precision,
     Quiet,
     Scheduler,
     Unset,
@@ -29,6 +30,7 @@ def train(
     first_seed: Annotated[
         int, typer.Option(min=0, max=2**31, help="The first of them; a study confirms on 1000, 1001, …")
     ] = 0,
+    precision: Precision = None,
     changes: Changes = None,
     unset: Unset = None,
     jobs: Jobs = None,
@@ -42,12 +44,16 @@ def train(
     from irm_study.config import named_file, read_setting, read_train, run_digest
 
     path = named_file(config, "train")
-    spec = read_train(path, dict(read_setting(change) for change in changes or ()), unset or ())
+    overrides = dict(read_setting(change) for change in changes or ())
+    if precision is not None:
+        overrides["run.precision"] = precision
+    spec = read_train(path, overrides, unset or ())
     from irm_study.progress import Display
     from irm_study.results import over_seeds
-    from irm_study.study import results_folder, train_runs, usable_settings
+    from irm_study.study import results_folder, train_runs, usable_settings, with_precision
 
     folder = out or results_folder(spec.name)
+    spec = with_precision(spec, folder, device, scheduler)
     settings = usable_settings(spec, path, jobs=jobs, device=device, data_root=data_root, scheduler=scheduler)
     asked = range(first_seed, first_seed + seeds)
     with Display(quiet) as display:
@@ -84,9 +90,10 @@ def calibrate(
     from irm_study.progress import Display
     from irm_study.report import agreement, check_drawing, write_confusion
     from irm_study.study import calibrate as train_ways
-    from irm_study.study import results_folder, usable_settings
+    from irm_study.study import results_folder, usable_settings, with_precision
 
     folder = out or results_folder(name)
+    ways = {way: (mode, with_precision(spec, folder, device)) for way, (mode, spec) in ways.items()}
     for _, spec in ways.values():  # every one is checked before the first is trained
         settings = usable_settings(spec, path, jobs=jobs, device=device, data_root=data_root)
     check_drawing()

@@ -19,6 +19,7 @@ from irm_study.config.plugins import (
     record_plugins,
     register,
 )
+from irm_study.config.precision import FAST_ACTIVATIONS, takes_fast_network
 from irm_study.config.region import RegionSection, StudyRegion
 from irm_study.config.run import (
     FROM_ANNEAL,
@@ -49,6 +50,7 @@ from irm_study.config.toml import (
 from irm_study.config.validation import file_keys
 
 __all__ = [
+    "FAST_ACTIVATIONS",
     "FROM_ANNEAL",
     "KINDS",
     "NEEDED_KEYS",
@@ -91,6 +93,7 @@ __all__ = [
     "shipped_files",
     "study_digest",
     "study_toml",
+    "takes_fast_network",
     "train_toml",
     "without_effect",
 ]

@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from irm_study.config.kinds import kind
+from irm_study.config.precision import needs_fast_network
 from irm_study.config.validation import Section, check_kind, shown
 
 FROM_ANNEAL = ("penalty_weight", "anneal_epoch", "ramp", "ramp_epochs", "ramp_exponent", "reset_optimizer")
@@ -192,6 +193,9 @@ class RunConfig(Section):
     """End a run that has diverged, or that has collapsed for good."""
     checkpoint_every: int | None = Field(None, ge=1, le=LARGEST_WHOLE)
     """Epochs between measurements; left out: a fiftieth of `epochs`."""
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
+    """Of the factors of matrix products; parameters, their sums of gradients, and logits are float32 in either. `auto`
+    is settled before anything is trained or stored: bfloat16 where the processor has it and it pays, else float32."""
 
     @property
     def checkpoint_interval(self) -> int:
@@ -297,6 +301,7 @@ RULES = (
     Rule(("anneal_epoch", "epochs"), _anneals_too_late),
     Rule(("model",), _needs_other_images),
     Rule(("stop",), _needs_environment),
+    Rule(("precision", "model", "batch_size", "activation", "penalty", "bottleneck_weight"), needs_fast_network),
 )
 
 

@@ -195,6 +195,8 @@ class StudySpec(Section):
         check_environments(self.environments)
         # Version 0.1 let points that break a rule pass beside others that don't.
         check_points(self.search, self.environments, self.run, some=is_stored(info))
+        if "auto" in self.search.get("precision", ()):
+            raise ValueError("search.precision: 'auto' is for run.precision; a search has 'float32' and 'bfloat16'")
         needed = NEEDED_KEYS.get(kind("criterion", self.study.criterion).sees)
         if needed is not None and getattr(self.environments, needed) is None:
             raise ValueError(f"study.criterion: {self.study.criterion!r} needs environments.{needed}, which is not set")

@@ -16,6 +16,7 @@ from irm_study.config import EnvironmentSpec, Plugin, RunConfig, have_loaded, pl
 from irm_study.diagnosis import Curves
 from irm_study.errors import ConfigError, ExecutionError
 from irm_study.execution.gpus import device_of_worker
+from irm_study.execution.precision import check_precisions
 
 T = TypeVar("T")
 
@@ -45,7 +46,7 @@ def train_batch(batch: Batch, threads: int | None = None, version: str = __versi
     """What a worker does: the curves of each run. threads: torch's; None leaves them as they are.
 
     version: the driver's. Raises ValueError where the worker's is another, which would train by other rules, and
-    ExecutionError where the code of a plugin fails.
+    ConfigError where its processor lacks the precision, and ExecutionError where the code of a plugin fails.
     """
     import torch
 
@@ -58,6 +59,7 @@ def train_batch(batch: Batch, threads: int | None = None, version: str = __versi
         torch.set_num_threads(threads)
     have_loaded(batch.plugins)
     device = device_of_worker() or batch.device
+    check_precisions({config.precision for config in batch.configs}, device)
     digits = load_digits(batch.digits, batch.data_root)
     try:
         return train(batch.configs, batch.seeds, digits, batch.environments, device, batch.share_prefix)
@@ -84,9 +86,12 @@ def check_device(device: str) -> None:
         raise ConfigError(f"--device {device}: torch cannot use it: {str(error).splitlines()[0]}") from None
 
 
-def check_work(digits: str, environments: EnvironmentSpec, device: str, data_root: str | None) -> None:
+def check_work(
+    digits: str, environments: EnvironmentSpec, device: str, data_root: str | None, precisions: Sequence[str] = ()
+) -> None:
     """Whether a worker could begin here. Raises ConfigError or DigitsError, and ValueError for the environments."""
     from irm_study.data import build_environments, load_digits
 
     check_device(device)
+    check_precisions(precisions, device)
     build_environments(load_digits(digits, data_root), environments, [0])

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Executor, Future
 from typing import Any
 
@@ -71,7 +71,10 @@ def open_cluster(address: str, patience_seconds: float = 0.0) -> Cluster:
         time.sleep(min(1.0, patience_seconds))
 
 
-def check_cluster(address: str, digits: str, environments: EnvironmentSpec, device: str, data_root: str | None) -> int:
+def check_cluster(
+    address: str, digits: str, environments: EnvironmentSpec, device: str, data_root: str | None,
+    precisions: Sequence[str] = (),
+) -> int:  # fmt: skip
     """`check_work` on a worker of the cluster, the first that is there; returns how many batches they train at once.
 
     Raises as `check_work` does, and ConfigError where the scheduler cannot be had.
@@ -81,7 +84,7 @@ def check_cluster(address: str, digits: str, environments: EnvironmentSpec, devi
         if not cluster.slots():
             log.warning("%s: no worker yet; waiting for the first", address)
         try:
-            cluster.submit(check_work, digits, environments, device, data_root).result()
+            cluster.submit(check_work, digits, environments, device, data_root, precisions).result()
         except (CancelledError, ClusterLost):
             raise ConfigError(f"--scheduler {address}: went away before any work") from None
         return max(1, cluster.slots())

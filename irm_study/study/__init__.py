@@ -5,7 +5,7 @@ from irm_study.study.costs import Estimate, estimate, product_speed
 from irm_study.study.folder import results_folder
 from irm_study.study.ideals import configuration_ideals, study_ideals
 from irm_study.study.run import confirm_study, prove_region, run_study, train_runs
-from irm_study.study.settings import Settings, Watcher, usable_settings
+from irm_study.study.settings import Settings, Watcher, usable_settings, with_precision
 
 __all__ = [
     "Estimate",
@@ -22,4 +22,5 @@ __all__ = [
     "study_ideals",
     "train_runs",
     "usable_settings",
+    "with_precision",
 ]

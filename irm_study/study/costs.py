@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from irm_study.config import EnvironmentSpec, Range, RunConfig, StudySpec, TrainSpec
+from irm_study.config import EnvironmentSpec, Range, RunConfig, StudySpec, TrainSpec, takes_fast_network
 from irm_study.execution import available_cores
 from irm_study.study.confirm_stage import runs_after
 
@@ -95,17 +95,13 @@ def _multiplications(run: RunConfig, environments: EnvironmentSpec) -> float:
     hidden = run.hidden * (run.layers - 1) * run.hidden + run.hidden
     if run.model == "convnet":
         return 25 * (24**2 * CHANNELS[environments.channels] * 20 + 8**2 * 20 * 50) + 800 * run.hidden + hidden
-    lit = LIT * (environments.resolution / 14) ** 2 if _is_fast(run, environments) else pixels
+    lit = LIT * (environments.resolution / 14) ** 2 if takes_fast_network(environments, run) else pixels
     return lit * run.hidden + hidden
-
-
-def _is_fast(run: RunConfig, environments: EnvironmentSpec) -> bool:
-    return run.model == "mlp" and run.batch_size is None and not environments.normalise
 
 
 def _share(run: RunConfig, environments: EnvironmentSpec) -> float:
     """Of a matrix product's speed."""
-    return FAST * run.hidden / (run.hidden + NARROW) if _is_fast(run, environments) else OTHER
+    return FAST * run.hidden / (run.hidden + NARROW) if takes_fast_network(environments, run) else OTHER
 
 
 def _bytes_of_an_example(run: RunConfig, environments: EnvironmentSpec) -> float:

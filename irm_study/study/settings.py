@@ -8,11 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from irm_study.config import StudySpec, TrainSpec
+from irm_study.config import StudySpec, TrainSpec, checked, read_stored_study
 from irm_study.errors import ConfigError, DigitsError
-from irm_study.execution import check_cluster, check_work, default_jobs
+from irm_study.execution import bfloat16_instructions, check_cluster, check_work, default_jobs
+
+Spec = TypeVar("Spec", StudySpec, TrainSpec)
+
+FEWEST_HIDDEN = 64
+"""Units for which `auto` takes bfloat16: with fewer, what is no product takes the time that products save."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,36 @@ class Watcher(Protocol):
         """value: the trial's objective value. best: the highest so far."""
 
 
+def with_precision(spec: Spec, folder: Path, device: str = "cpu", scheduler: str | None = None) -> Spec:
+    """What is to be trained, its precision settled where that is `auto`: a study's as its folder has it already; else
+    bfloat16 where this processor has it, the configuration can be trained in it, and is large enough to gain by it.
+
+    What is on a cluster's workers is not known here: for them `auto` is float32.
+    """
+    if spec.run.precision != "auto":
+        return spec
+    stored = folder / "study.toml"
+    if isinstance(spec, StudySpec) and stored.is_file():
+        return _in(spec, read_stored_study(stored).run.precision)
+    known = device == "cpu" and scheduler is None and bfloat16_instructions()
+    if not known or spec.run.hidden < FEWEST_HIDDEN:
+        return _in(spec, "float32")
+    try:
+        return checked(_in(spec, "bfloat16"))
+    except ConfigError:  # a rule that it breaks, or that a point of its search does
+        return _in(spec, "float32")
+
+
+def _in(spec: Spec, precision: str) -> Spec:
+    return spec.model_copy(update={"run": spec.run.model_copy(update={"precision": precision})})
+
+
+def _precisions(spec: StudySpec | TrainSpec) -> tuple[str, ...]:
+    """Those in which runs are trained."""
+    searched = spec.search.get("precision") if isinstance(spec, StudySpec) else None
+    return searched if isinstance(searched, tuple) else (spec.run.precision,)
+
+
 def usable_settings(
     spec: StudySpec | TrainSpec,
     file: Path | None = None,
@@ -72,7 +107,7 @@ def usable_settings(
     file: where the spec was read, for messages. Raises ConfigError or DigitsError.
     """
     root = None if data_root is None else str(data_root)
-    needed = (spec.digits, spec.environments, device, root)
+    needed = (spec.digits, spec.environments, device, root, _precisions(spec))
     slots = None
     try:
         if scheduler is None:

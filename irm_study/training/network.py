@@ -15,10 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from irm_study.config import RunConfig
+from irm_study.config import RunConfig, takes_fast_network
 from irm_study.data import Environments, Examples, paint, stream
 from irm_study.methods import MODELS, last_layer, logits_of, needs_of, risks
-from irm_study.training import mlp_loops as loops
 from irm_study.training.layout import Layout
 from irm_study.training.sorted_mlp import SortedMlp
 
@@ -59,14 +58,9 @@ class Network(Protocol[Inputs]):
 
 def network_for(config: RunConfig, environments: Environments) -> Network[Any]:
     """The fast network where its shortcuts are exact for the configuration, else the one that torch differentiates."""
-    sortable = (
-        config.model == "mlp"
-        and config.batch_size is None
-        and config.activation in loops.ACTIVATIONS
-        and not environments.spec.normalise
-        and not needs_of(config)
-    )
-    return SortedMlp(config, environments) if sortable else AutogradNetwork(config, environments)
+    if takes_fast_network(environments.spec, config):
+        return SortedMlp(config, environments)
+    return AutogradNetwork(config, environments)
 
 
 def outputs_of(network: Network[Inputs], parameters: Tensor, inputs: Inputs) -> tuple[Outputs, Pullback]:

@@ -15,16 +15,20 @@ from torch import Tensor
 
 from irm_study.data import GREY, Environments, Examples
 
-BLOCK_ROWS = 960
-"""Examples of a run in a block, at most, on a CPU; on a GPU a block has all examples of a colour of all runs."""
+BLOCK_ROWS = {torch.float32: 960, torch.bfloat16: 2000}
+"""By the products' precision: examples of a run in a block, at most, on a CPU; on a GPU a block has all examples of a
+colour of all runs."""
+COLUMNS = {torch.float32: 1, torch.bfloat16: 8}
+"""By the products' precision: how many pixels more or less a block can have. For each shape that it meets the library
+that multiplies bfloat16 makes a program of its own, so shapes are few."""
 
 
 class Block(NamedTuple):
     """Examples of one colour, of one run on a CPU and of all runs on a GPU.
 
-    images: (runs, rows, 1 + pixels), uint8: a constant 1, then the first pixels of `SortedImages.lit`; the pixels after
-    them are empty in all images of the block. channel: the one that holds the images, or GREY. runs, rows: where the
-    block lies along the two axes of the logits of all blocks.
+    images: (runs, rows, 1 + pixels), uint8 or bfloat16, which has every byte: a constant 1, then the first pixels of
+    `SortedImages.lit`; the pixels after them are empty in all images of the block. channel: the one that holds the
+    images, or GREY. runs, rows: where the block lies along the two axes of the logits of all blocks.
     """
 
     images: Tensor
@@ -47,14 +51,14 @@ class SortedExamples:
 class SortedImages:
     """The images of some environments with their pixels in the order in which blocks leave them out.
 
-    threads: how many will take blocks each. lit: the pixels that are lit in some image, those lit in most images first.
-    channels: in how many an image may lie: one in grey, else two.
+    threads: how many will take blocks each. dtype: the products'. lit: the pixels that are lit in some image, those lit
+    in most images first. channels: in how many an image may lie: one in grey, else two.
     """
 
-    def __init__(self, environments: Environments, threads: int):
+    def __init__(self, environments: Environments, threads: int, dtype: torch.dtype):
         pixels = environments.pixels.flatten(1)
         self.on_cpu = pixels.device.type == "cpu"
-        self.threads = threads
+        self.threads, self.dtype = threads, dtype
         self.channels = 1 if environments.spec.channels == "grey" else 2
         often = (pixels > 0).sum(0)
         self.lit = torch.argsort(often, descending=True, stable=True)[: int((often > 0).sum())]
@@ -87,15 +91,18 @@ class SortedImages:
             for part in torch.tensor_split(order[:, :longest], self._parts(longest), dim=1):
                 stop = start + part.shape[1]
                 for runs in self._groups(len(rows)):
-                    width = int(extent[runs].gather(1, part[runs]).max())
+                    columns = COLUMNS[self.dtype]
+                    width = -(-int(extent[runs].gather(1, part[runs]).max()) // columns) * columns
                     images = self.images[:, :width][rows[runs].gather(1, part[runs])]
+                    if self.dtype == torch.bfloat16:  # converted once, at twice the memory of bytes
+                        images = images.to(self.dtype)
                     blocks.append(Block(images, channel, runs, slice(start, stop)))
                 start = stop
         return SortedExamples(blocks, position, start, examples.rows.shape)
 
     def _parts(self, rows: int) -> int:
         """Into how many blocks of nearly one size rows are cut: as many for each thread."""
-        return self.threads * -(-rows // (BLOCK_ROWS * self.threads)) if self.on_cpu else 1
+        return self.threads * -(-rows // (BLOCK_ROWS[self.dtype] * self.threads)) if self.on_cpu else 1
 
     def _groups(self, runs: int) -> list[slice]:
         """Runs that are in a block together: on a CPU one run, so that the cache holds the rows of that one alone."""

@@ -2,8 +2,9 @@
 
 It computes what `AutogradNetwork` computes for the same configuration, faster: examples are sorted so that little of
 what is empty is multiplied (`sorted_examples`), widths are padded to the vector unit (`mlp_parameters`), threads take
-blocks each and use their memory again (`workspace`), and derivatives are written out (`mlp_loops`). Losses, penalties
-and epochs are not here.
+blocks each and use their memory again (`workspace`), and derivatives are written out (`mlp_loops`). In bfloat16 the
+factors of products are rounded: images (which lose nothing), activations, their gradients, and copies of the weights.
+Losses, penalties and epochs are not here.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from irm_study.training.mlp_parameters import MlpParameters
 from irm_study.training.sorted_examples import SortedExamples, SortedImages
 from irm_study.training.workspace import BlockBuffers, Threads
 
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+"""Of products, by a configuration's precision. Parameters, gradients and logits are float32 in either."""
+
 
 class SortedMlp:
     """The MLP on images of zero background, full batch. A `Network` of SortedExamples."""
@@ -29,11 +33,12 @@ class SortedMlp:
     def __init__(self, config: RunConfig, environments: Environments):
         self.config, self.environments = config, environments
         device = environments.pixels.device
+        self.dtype = DTYPES[config.precision]
         self.threads = Threads(device)
-        self.images = SortedImages(environments, self.threads.count)
+        self.images = SortedImages(environments, self.threads.count, self.dtype)
         self.arrangement = MlpParameters(config, self.images.lit, self.images.channels)
         self.layout, self.size = self.arrangement.layout, self.arrangement.layout.size
-        self.buffers = BlockBuffers(config.layers, self.arrangement.hidden, device)
+        self.buffers = BlockBuffers(config.layers, self.arrangement.hidden, self.dtype, device)
         self.run_forward, self.run_backward = loops.scripted(loops.forward), loops.scripted(loops.backward)
 
     def initial(self, seeds: Sequence[int]) -> Tensor:
@@ -58,21 +63,27 @@ class SortedMlp:
     def _forward(self, parameters: Tensor, inputs: SortedExamples, keep: bool) -> Tensor:
         """Logits in the shape of the examples. keep: the outputs of each block's hidden layers stay in buffers of its
         own for `_backward`; otherwise the blocks of a thread share theirs."""
-        weights, first = self.layout.views(parameters), self.arrangement.first_by_colour(parameters)
+        exact, weights = self.layout.views(parameters), self.layout.views(parameters.to(self.dtype))
+        first = {colour: each.to(self.dtype) for colour, each in self.arrangement.first_by_colour(parameters).items()}
         logits = parameters.new_empty(len(parameters), inputs.rows)
 
         def share(numbers: list[int], thread: int) -> None:
             blocks = [inputs.blocks[number] for number in numbers]
             names: list[tuple[str, int]] = [("kept", each) if keep else ("shared", thread) for each in numbers]
+            images = [block.images for block in blocks]
+            outputs = [
+                self.buffers.hidden_layers(block.images, *name) for block, name in zip(blocks, names, strict=True)
+            ]
             self.run_forward(
-                [block.images for block in blocks],
-                self.buffers.inputs([block.images for block in blocks], thread),
+                images,
+                self.buffers.converted(images, self.dtype, "inputs", thread),
                 [first[block.channel][block.runs, : block.images.shape[2]] for block in blocks],
                 [[weights[name][block.runs] for name in self.arrangement.weights] for block in blocks],
                 [[weights[name][block.runs] for name in self.arrangement.biases] for block in blocks],
-                [weights["last"][block.runs] for block in blocks],
-                [weights["last bias"][block.runs] for block in blocks],
-                [self.buffers.hidden_layers(block.images, *name) for block, name in zip(blocks, names, strict=True)],
+                [exact["last"][block.runs] for block in blocks],
+                [exact["last bias"][block.runs] for block in blocks],
+                outputs,
+                self.buffers.converted([layers[-1] for layers in outputs], torch.float32, "wide", thread),
                 [logits[block.runs, block.rows].unsqueeze(-1) for block in blocks],
                 self.config.activation,
             )
@@ -89,8 +100,9 @@ class SortedMlp:
         down = [weights[name].mT for name in self.arrangement.weights]
         if down:
             down[-1] = weights["last"] * down[-1]
+        rounded = by_row.to(self.dtype), [matrix.to(self.dtype) for matrix in down]
         parts = self.threads.run(
-            lambda numbers, thread: self._gradient_of_blocks(parameters, inputs, by_row, down, numbers, thread),
+            lambda numbers, thread: self._gradient_of_blocks(parameters, inputs, *rounded, numbers, thread),
             len(inputs.blocks),
         )
         flat = sum(parts[1:], start=parts[0])
@@ -108,11 +120,12 @@ class SortedMlp:
     ) -> Tensor:
         """What some of the blocks add to the gradient, before `_complete`: (runs, size). by_row: the cotangent."""
         blocks = [inputs.blocks[number] for number in numbers]
+        images = [block.images for block in blocks]
         flat = torch.zeros_like(parameters)
         gradient, first = self.layout.views(flat), self.arrangement.new_first_gradient(parameters)
         self.run_backward(
-            [block.images for block in blocks],
-            self.buffers.inputs([block.images for block in blocks], thread),
+            images,
+            self.buffers.converted(images, self.dtype, "inputs", thread),
             [self.buffers.hidden_layers(inputs.blocks[number].images, "kept", number) for number in numbers],
             [by_row[block.runs, block.rows].unsqueeze(-1) for block in blocks],
             [[matrix[block.runs] for matrix in down] for block in blocks],

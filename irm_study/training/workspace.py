@@ -51,27 +51,30 @@ class Threads:
 
 
 class BlockBuffers:
-    """Memory for computing with blocks of examples, float32, allocated once for each name and shape."""
+    """Memory for computing with blocks of examples, allocated once for each name and shape. dtype: the products'."""
 
-    def __init__(self, layers: int, hidden: int, device: torch.device):
-        self.layers, self.hidden, self.device = layers, hidden, device
+    def __init__(self, layers: int, hidden: int, dtype: torch.dtype, device: torch.device):
+        self.layers, self.hidden, self.dtype, self.device = layers, hidden, dtype, device
         self.buffers: dict[tuple[str | int, ...], Tensor] = {}
 
     def hidden_layers(self, images: Tensor, *name: str | int) -> list[Tensor]:
         """For a block's images, one for each hidden layer: (runs, rows, hidden). Blocks of one name and shape share."""
         shape = (*images.shape[:2], self.hidden)
-        return [self._buffer(shape, *name, layer) for layer in range(self.layers)]
+        return [self._buffer(shape, self.dtype, *name, layer) for layer in range(self.layers)]
 
-    def inputs(self, images: Sequence[Tensor], thread: int) -> list[Tensor]:
-        """For each block's images a tensor of their shape; all of a thread's lie in the same memory."""
-        sizes = [each.numel() for each in images]
-        shared = self._buffer((max(sizes, default=0),), "inputs", thread)
-        return [shared[:size].view(each.shape) for size, each in zip(sizes, images, strict=True)]
+    def converted(self, tensors: Sequence[Tensor], dtype: torch.dtype, *name: str | int) -> list[Tensor]:
+        """For each tensor one of its shape to convert it to; itself where it has the dtype. Those of one name share
+        memory."""
+        sizes = [each.numel() for each in tensors if each.dtype != dtype]
+        if not sizes:
+            return list(tensors)
+        shared = self._buffer((max(sizes),), dtype, *name)
+        return [each if each.dtype == dtype else shared[: each.numel()].view(each.shape) for each in tensors]
 
-    def _buffer(self, shape: tuple[int, ...], *name: str | int) -> Tensor:
+    def _buffer(self, shape: tuple[int, ...], dtype: torch.dtype, *name: str | int) -> Tensor:
         key = (*name, *shape)
         if key not in self.buffers:
-            self.buffers[key] = torch.empty(shape, device=self.device)
+            self.buffers[key] = torch.empty(shape, dtype=dtype, device=self.device)
         return self.buffers[key]
 
 
