@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from irm_study import __version__
+from irm_study.cli.advice_command import advice
 from irm_study.cli.bench_command import bench
 from irm_study.cli.compare_command import compare
 from irm_study.cli.ideal_command import ideal
@@ -34,5 +35,5 @@ def about(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 app.command("list")(list_shipped)
 app.command()(init)
-for command in (run, train, report, status, confirm, region, ideal, compare, calibrate, bench):
+for command in (run, train, report, status, confirm, region, ideal, compare, calibrate, advice, bench):
     app.command()(with_plugins(command))

@@ -135,6 +135,23 @@ def print_calibration(table: pd.DataFrame, summary: dict[str, Any]) -> None:
         )
 
 
+def print_advice(table: pd.DataFrame) -> None:
+    """table: as `report.write_advice` returns it."""
+    shown = Table("mode, change", "digits", "helped (95%)", "points", "in zone")
+    for row in table.to_dict("records"):
+        helped = row["nearer"] if row["measure"] == "zone_margin" else row["better"]
+        shown.add_row(
+            f"{row['failure_mode']}: {row['change']}", row["digits"],
+            f"{helped} of {row['configurations']} ({100 * row['low']:.0f}–{row['high']:.0%})",
+            f"{100 * row[row['measure']]:+.1f}", f"{row['in_zone']} of {row['runs']}",
+        )  # fmt: skip
+    Console(markup=False).print(shown)
+    print(
+        "helped: configurations, by the lower of training and test accuracy (near_miss and relapsed: by the distance "
+        "to the target zone); points: its mean change"
+    )
+
+
 def print_bench(measured: dict[str, Any]) -> None:
     """measured: as `bench.benchmark`."""
     columns = ("hidden", "precision", "runs", "seconds an epoch", "GFLOP/s", "of the product", "times plain", "memory")

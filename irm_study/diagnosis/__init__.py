@@ -1,6 +1,6 @@
 """What a run's curves mean: how it failed, how it is scored, whether it should stop."""
 
-from irm_study.diagnosis.advice import EXPLANATIONS, collapse_began
+from irm_study.diagnosis.advice import ADVICE, EXPLANATIONS, MEASURES, Advice, Change, collapse_began, measure_of
 from irm_study.diagnosis.criteria import AGGREGATES, CRITERIA, Criterion, criteria_for, evidence_used, score
 from irm_study.diagnosis.curves import PROBES, QUANTITIES, Curves, curve_columns, curves_from_row
 from irm_study.diagnosis.evidence import EVIDENCE_SOURCES, available_sources
@@ -12,15 +12,19 @@ from irm_study.diagnosis.stopping import STOPPING_RULES, StoppingRule, first_col
 from irm_study.diagnosis.zone import in_zone, zone_margin
 
 __all__ = [
+    "ADVICE",
     "AGGREGATES",
     "CRITERIA",
     "EVIDENCE_SOURCES",
     "EXPLANATIONS",
     "FAILURE_MODES",
+    "MEASURES",
     "MODES",
     "PROBES",
     "QUANTITIES",
     "STOPPING_RULES",
+    "Advice",
+    "Change",
     "Criterion",
     "Curves",
     "Diagnosis",
@@ -37,6 +41,7 @@ __all__ = [
     "evidence_used",
     "first_collapse",
     "in_zone",
+    "measure_of",
     "reason_to_stop",
     "reference_levels",
     "score",

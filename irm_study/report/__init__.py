@@ -4,6 +4,7 @@ import irm_study.report.matplotlib_here  # noqa: F401  # before whatever imports
 
 # isort: split
 from irm_study.report.accuracy import LINES, accuracy_curves, evenly, quantile_band
+from irm_study.report.advice import TRIED, write_advice
 from irm_study.report.calibration import CONFUSION, agreement, write_confusion
 from irm_study.report.current import page_is_current
 from irm_study.report.exhibit import Description, Exhibit
@@ -60,6 +61,7 @@ __all__ = [
     "PAPER",
     "SECTIONS",
     "SMALL",
+    "TRIED",
     "WIDE",
     "Description",
     "Exhibit",
@@ -97,6 +99,7 @@ __all__ = [
     "successes",
     "tick_handle",
     "trials_of",
+    "write_advice",
     "write_confusion",
     "write_exhibits",
     "write_figure",

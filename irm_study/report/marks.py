@@ -266,6 +266,14 @@ def face_handles(filled: str, hollow: str, filled_first: bool = True) -> list[Li
     return handles if filled_first else handles[::-1]
 
 
+def shape_handles(markers: Mapping[str, str]) -> list[Line2D]:
+    """A mark in ink for each name, of its own shape."""
+    return [
+        Line2D([], [], marker=marker, linestyle="none", color=INK, markersize=4.5, label=name)
+        for name, marker in markers.items()
+    ]
+
+
 def tick_handle(label: str) -> Line2D:
     """The upright stroke that marks a centre."""
     return Line2D([], [], color=INK, marker="|", markersize=8, markeredgewidth=1.6, linestyle="none", label=label)

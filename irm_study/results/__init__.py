@@ -28,7 +28,7 @@ from irm_study.results.html import html_table, html_text
 from irm_study.results.hyperparameters import Along, along, importance
 from irm_study.results.ideals import ideals_table, read_ideals, write_ideals
 from irm_study.results.judging import JudgedRun
-from irm_study.results.loading import load_study, read_stored_region, stored_spec, stored_summary
+from irm_study.results.loading import load_runs, load_study, read_stored_region, stored_spec, stored_summary
 from irm_study.results.locks import FolderInUse, holder_of, locked, this_process
 from irm_study.results.ranking import Tie
 from irm_study.results.record import StudyRecord
@@ -85,6 +85,7 @@ __all__ = [
     "importance",
     "judge",
     "judged_runs",
+    "load_runs",
     "load_study",
     "locked",
     "mode_counts",

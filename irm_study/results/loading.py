@@ -11,7 +11,15 @@ from typing import Any
 
 import pandas as pd
 
-from irm_study.config import StudyRegion, StudySpec, check_plugins, read_region, read_stored_study
+from irm_study.config import (
+    StudyRegion,
+    StudySpec,
+    TrainSpec,
+    check_plugins,
+    read_region,
+    read_stored_study,
+    read_train,
+)
 from irm_study.diagnosis import AGGREGATES, criteria_for
 from irm_study.errors import ConfigError
 from irm_study.results.baselines import read_baselines
@@ -19,7 +27,7 @@ from irm_study.results.configurations import ListedTrial, listed_in_runs, trials
 from irm_study.results.hyperparameters import importance
 from irm_study.results.ideals import read_ideals
 from irm_study.results.record import StudyRecord
-from irm_study.results.table import earlier_digests, stored_runs
+from irm_study.results.table import earlier_digests, judged_runs, read_parts, stored_runs
 from irm_study.results.untrusted import read_stored_trials, read_text, read_trials_csv, refuse_links
 
 
@@ -42,6 +50,23 @@ def load_study(folder: str | Path, criterion: str | None = None, aggregate: str 
     provenance = stored_summary(folder).get("provenance") or {}
     region, ideals, baselines = read_stored_region(folder, spec), read_ideals(folder), read_baselines(folder)
     return StudyRecord(folder, spec, runs, trials, importance(trials, spec), provenance, region, ideals, baselines)
+
+
+def load_runs(folder: Path) -> tuple[StudySpec | TrainSpec, pd.DataFrame]:
+    """What a folder of a study or of `train` holds, and its runs as `StudyRecord.runs`; those of `train`, which name no
+    criterion, are scored by `zone_margin`.
+
+    Raises ConfigError as `load_study`.
+    """
+    if (folder / "study.toml").is_file():
+        record = load_study(folder)
+        return record.spec, record.runs
+    if not (folder / "train.toml").is_file():
+        raise ConfigError(f"{folder}: holds neither a study (study.toml) nor runs of 'train' (train.toml)")
+    refuse_links(folder)
+    spec = read_train(folder / "train.toml")
+    stored = read_parts(folder, spec.digits, spec.environments)
+    return spec, judged_runs(stored, spec.name, spec.environments, "zone_margin")
 
 
 def stored_spec(folder: Path) -> StudySpec:

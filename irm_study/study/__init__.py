@@ -1,5 +1,6 @@
-"""A study from its folder: run, confirmed, its region proven; trained, calibrated."""
+"""A study from its folder: run, confirmed, its region proven; trained, calibrated; advice tried."""
 
+from irm_study.study.advice import Source, read_sources, tried_in, try_changes
 from irm_study.study.calibration import calibrate
 from irm_study.study.costs import Estimate, estimate, product_speed
 from irm_study.study.folder import results_folder
@@ -10,6 +11,7 @@ from irm_study.study.settings import Settings, Watcher, usable_settings, with_pr
 __all__ = [
     "Estimate",
     "Settings",
+    "Source",
     "Watcher",
     "calibrate",
     "configuration_ideals",
@@ -17,10 +19,13 @@ __all__ = [
     "estimate",
     "product_speed",
     "prove_region",
+    "read_sources",
     "results_folder",
     "run_study",
     "study_ideals",
     "train_runs",
+    "tried_in",
+    "try_changes",
     "usable_settings",
     "with_precision",
 ]

@@ -91,13 +91,20 @@ def train_runs(
 ) -> tuple[pd.DataFrame, int]:
     """Train one configuration; its runs join the table in the folder. Returns the table, judged, and the number of
     runs trained. folder: None to write nothing, and to have the table of these runs alone."""
+    digest = run_digest(spec.digits, spec.environments, spec.run)
+    return train_each(spec, [RequestedRun(0, spec.run, digest, seed) for seed in seeds], folder, settings, watcher)
+
+
+def train_each(
+    spec: TrainSpec, requested: Sequence[RequestedRun], folder: Path | None, settings: Settings, watcher: Watcher
+) -> tuple[pd.DataFrame, int]:
+    """As `train_runs`, of several configurations, with the digits and environments of one."""
     with locked(folder) if folder else contextlib.nullcontext():
         if folder:
             claim_for_training(folder, spec)
         with _workers(settings) as workers:
             driver = Driver(spec, folder, settings, watcher, workers)
-            digest = run_digest(spec.digits, spec.environments, spec.run)
-            driver.train("train", [RequestedRun(0, spec.run, digest, seed) for seed in seeds])
+            driver.train("train", requested)
         runs = driver.runs()
         if folder:
             renew_digests(folder, spec)
