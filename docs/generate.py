@@ -65,7 +65,11 @@ def kinds() -> str:
 
 
 def modes() -> str:
-    advice = {mode: f"{text[0].upper()}{text[1:]}." for mode, text in ADVICE.items()}
+    held = {mode: each for mode, each in ADVICE.items() if each.holds}
+    advice = {
+        mode: f"{each.change.text[0].upper()}{each.change.text[1:]} (helped {each.helped} of {each.of})."
+        for mode, each in held.items()
+    }
     rows = [(f"`{mode}`", f"{MEANINGS[mode]}.", advice.get(mode, "")) for mode in FAILURE_MODES]
     return table(("mode", "what happened", "what the page advises"), rows)
 

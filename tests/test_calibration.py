@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 import pandas as pd
 import pytest
-from scipy import stats
 
-from irm_study.config import read_calibration
+from irm_study.cli.tables import print_calibration
+from irm_study.config import read_calibration, run_digest, shipped_files
+from irm_study.diagnosis import MODES
 from irm_study.errors import ConfigError
+from irm_study.methods import RAMPS
 from irm_study.progress import Display
-from irm_study.report.calibration import agreement, confusion, write_confusion
+from irm_study.report.calibration import CONFUSION, agreement, confusion, write_confusion
 from irm_study.study import Settings, calibrate
 
 FILE = """
@@ -62,19 +66,78 @@ def test_runs_made_to_fail_are_trained_once_and_told_apart(file, tmp_path):
     assert runs["hidden"].tolist() == [9, 9]
 
 
-def test_the_share_of_right_verdicts_counts_runs_and_has_wilsons_interval():
-    runs = pd.DataFrame(
-        {
-            "way": ["a", "a", "b", "b"],
-            "intended": ["collapsed", "collapsed", "erm_like", "erm_like"],
-            "failure_mode": ["collapsed", "shape_not_learnt", "erm_like", "erm_like"],
-            "failure_mode_recoloured": ["collapsed", "collapsed", "memorised", "erm_like"],
-        }
+JUDGED = pd.DataFrame(
+    [
+        ("constant", "collapsed", "collapsed", "collapsed"),
+        ("constant", "collapsed", "shape_not_learnt", "collapsed"),
+        ("weak", "erm_like", "erm_like", "memorised"),
+        ("weak", "erm_like", "erm_like", "erm_like"),
+        ("weaker", "erm_like", "erm_like", "erm_like"),
+        ("fast", "diverged", "relapsed", "diverged"),
+    ],
+    columns=["way", "intended", "failure_mode", "failure_mode_recoloured"],
+)
+
+
+def test_the_share_of_right_verdicts_is_the_mean_of_the_configurations_and_has_their_interval():
+    told = agreement(JUDGED)
+    assert [told[name]["right"] for name in ("test", "recoloured", "between")] == [4, 5, 3]
+    # With the test environment the rates are 1/2, 1, 1 and 0. Wilson's interval for mean m = 5/8 of n = 4 by hand:
+    # with z = 1.95996, (2nm + z² ± z √(4nm(1 − m) + z²)) / (2(n + z²)) = (8.84146 ± 1.95996 · 2.75526) / 15.68292.
+    row = told["test"]
+    assert (row["runs"], row["configurations"], row["share"]) == (6, 4, 0.625)
+    assert (row["low"], row["high"]) == pytest.approx((0.21943, 0.90810), abs=1e-5)
+    # Recoloured they are 1, 1/2, 1 and 1; whether both sources agree 1/2, 1/2, 1 and 0.
+    assert (told["recoloured"]["share"], told["between"]["share"]) == (0.875, 0.5)
+
+
+def test_what_ways_are_called_is_counted_by_the_mode_that_they_were_made_for():
+    assert agreement(JUDGED)["modes"] == [
+        {"intended": "diverged", "configurations": 1, "runs": 1, "test": 0, "recoloured": 1},
+        {"intended": "collapsed", "configurations": 1, "runs": 2, "test": 1, "recoloured": 2},
+        {"intended": "erm_like", "configurations": 2, "runs": 3, "test": 3, "recoloured": 2},
+    ]
+
+
+def test_the_sentence_tells_runs_configurations_and_whose_interval_it_is(capsys):
+    sentence = (
+        "Of 6 runs of 4 configurations, 4 got the mode that they were made for with the test environment (62.5%, 21.9 "
+        "to 90.8%), 5 got it from recoloured training images (87.5%, 39.6 to 98.7%), and 3 the same mode from both "
+        "(50.0%, 15.0 to 85.0%); in parentheses the mean of the configurations' rates, and its 95% interval over "
+        "configurations."
     )
-    told = agreement(runs)
-    assert (told["test"]["right"], told["recoloured"]["right"], told["between"]["right"]) == (3, 3, 2)
-    wilson = stats.binomtest(3, 4).proportion_ci(method="wilson")
-    assert (told["test"]["low"], told["test"]["high"]) == pytest.approx((wilson.low, wilson.high))
+    assert CONFUSION.describe(JUDGED).sentence == sentence
+    print_calibration(confusion(JUDGED), agreement(JUDGED))
+    said = capsys.readouterr().out
+    assert said.rstrip().endswith(sentence)
+    assert re.search(r"erm_like\W+2\W+3\W+3\W+2\W", said)
+
+
+def shipped_ways() -> dict[str, dict]:
+    files = {path: read_calibration(path) for path in shipped_files("calibrate").values()}
+    return {name: ways for name, ways in files.values()}
+
+
+def test_the_ways_out_of_sample_are_twenty_configurations_at_least_and_none_of_those_that_set_the_rules():
+    ways = shipped_ways()
+    digests = {
+        name: {run_digest(spec.digits, spec.environments, spec.run) for _, spec in own.values()}
+        for name, own in ways.items()
+    }
+    new = digests.pop("calibration-new")
+    assert len(new) == len(ways["calibration-new"]) >= 20
+    assert set(digests) == {"calibration", "calibration-mnist", "calibration-environments"}
+    assert not new & set().union(*digests.values())
+    runs = [spec.run for _, spec in ways["calibration-new"].values()]
+    assert {run.hidden for run in runs} >= {16, 32, 64, 128, 256}
+    assert {run.ramp for run in runs} == set(RAMPS)
+    assert {mode for mode, _ in ways["calibration-new"].values()} == set(MODES) - {"anti_colour"}
+
+
+def test_a_way_has_the_files_digits_or_its_own(file):
+    file.write_text(FILE.replace('mode = "diverged"', 'mode = "diverged"\ndigits = "mnist"'))
+    _, ways = read_calibration(file)
+    assert [spec.digits for _, spec in ways.values()] == ["embedded", "mnist"]
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from irm_study.statistics import (
     explained_share,
     holm,
     iqm,
+    mean_rate,
     performance_profile,
     quantile_groups,
     share_above_minimum,
@@ -94,6 +95,29 @@ def test_wilson_interval_covers_the_true_rate():
 def test_impossible_counts_are_refused_with_the_rule(successes, n):
     with pytest.raises(ValueError, match="successes and n must be whole numbers, 0 <= successes <= n; got"):
         success_rate(successes, n)
+
+
+def test_the_mean_of_rates_that_are_all_or_nothing_has_wilsons_interval_for_so_many_configurations():
+    expected = stats.binomtest(7, 10).proportion_ci(method="wilson")
+    rate, interval = mean_rate([1.0] * 7 + [0.0] * 3)
+    assert rate == pytest.approx(0.7) and interval == pytest.approx((expected.low, expected.high))
+
+
+@pytest.mark.parametrize("spread", [0.2, 2.0, 20.0])
+def test_the_interval_of_a_mean_of_rates_covers_it_whether_or_not_a_configurations_runs_end_alike(spread):
+    # Rates of 30 configurations around .8, of 5 runs each: nearly all or nothing, as they come, or nearly the same.
+    rates = rng(1).beta(0.8 * spread, 0.2 * spread, (STUDIES, 30))
+    means = rng(2).binomial(5, rates) / 5
+    covered = [low <= 0.8 <= high for _, (low, high) in map(mean_rate, means)]
+    assert np.mean(covered) >= 0.93
+
+
+@pytest.mark.parametrize(
+    ("rates", "message"), [([0.5, 1.2], "in \\[0, 1\\]; got 0.5 to 1.2"), ([], "at least one number")]
+)
+def test_rates_that_are_none_are_refused(rates, message):
+    with pytest.raises(ValueError, match=message):
+        mean_rate(rates)
 
 
 @pytest.mark.parametrize("successes, n", [(36, 50), (1, 8), (0, 12), (12, 12), (45, 50)])

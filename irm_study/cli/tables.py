@@ -113,6 +113,8 @@ def print_comparison(summary: dict[str, Any]) -> None:
 
 def print_calibration(table: pd.DataFrame, summary: dict[str, Any]) -> None:
     """table: as `report.write_confusion` returns it. summary: as `report.agreement`."""
+    from irm_study.report import agreement_sentence
+
     shown = Table("made to fail by", "intended", "with the test environment", "recoloured images")
     for (way, intended), group in table.groupby(["way", "intended"], sort=False):
         modes = [
@@ -123,16 +125,11 @@ def print_calibration(table: pd.DataFrame, summary: dict[str, Any]) -> None:
         ]
         shown.add_row(way, intended, *modes)
     Console(markup=False).print(shown)
-    for source, text in (
-        ("test", "the mode that they were made for, with the test environment"),
-        ("recoloured", "the mode that they were made for, from recoloured training images"),
-        ("between", "the same mode from both sources"),
-    ):
-        row = summary[source]
-        print(
-            f"{row['right']} of {row['runs']} runs ({row['share']:.1%}, 95% interval {row['low']:.1%} to "
-            f"{row['high']:.1%}): {text}"
-        )
+    counts = Table("intended", "configurations", "runs", "right with the test environment", "recoloured images")
+    for row in summary["modes"]:
+        counts.add_row(*map(str, row.values()))
+    Console(markup=False).print(counts)
+    print(agreement_sentence(summary))
 
 
 def print_advice(table: pd.DataFrame) -> None:

@@ -145,6 +145,7 @@ class Way(Section):
     """One way to fail, in a calibration file: what it changes, and the mode that it is made for."""
 
     mode: str
+    digits: DigitsName | None = None
     environments: dict[str, Any] = Field(default_factory=dict)
     run: dict[str, Any] = Field(default_factory=dict)
 

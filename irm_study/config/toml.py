@@ -111,7 +111,7 @@ def read_train(path: Path, overrides: Mapping[str, Any] | None = None, unset: It
 def read_calibration(path: Path) -> tuple[str, dict[str, tuple[str, TrainSpec]]]:
     """A calibration file's name, and its ways to fail: the mode that each was made for, and its configuration.
 
-    A way states what it changes in the file's [environments] and [run].
+    A way states what it changes in the file's [environments] and [run], and its digits where they are others.
     """
     data = _read_toml(path)
     if "ways" not in data:
@@ -125,7 +125,10 @@ def read_calibration(path: Path) -> tuple[str, dict[str, tuple[str, TrainSpec]]]
     for name, way in file.ways.items():
         tables = {table: data.get(table, {}) | getattr(way, table) for table in ("environments", "run")}
         where = Path(f"{path}: ways.{name}")
-        ways[name] = way.mode, _validate(TrainSpec, {"name": name, "digits": file.digits, **tables}, where)
+        ways[name] = (
+            way.mode,
+            _validate(TrainSpec, {"name": name, "digits": way.digits or file.digits, **tables}, where),
+        )
     return file.name, ways
 
 

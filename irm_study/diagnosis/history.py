@@ -20,7 +20,7 @@ from irm_study.diagnosis.zone import zone_margin
 DIVERGED_NLL = 10 * math.log(2)
 """Nats; a network that knows nothing has a tenth of it, so only steps far too large lead here."""
 CONSTANT_SPREAD = 0.05
-"""Of logits that no run was seen to come back from (reports/published/collapse)."""
+"""Of logits that are the same for all examples; runs seldom come back from it (reports/published/collapse)."""
 CONSTANT_NLL = 0.01
 """A constant's NLL is log 2 = 0.6931 nats; this near to it nothing is known of the labels."""
 COLLAPSED_NLL = 0.02

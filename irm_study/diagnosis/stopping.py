@@ -22,8 +22,8 @@ PLATEAU_CHECKPOINTS = 5
 PLATEAU_CHANGE = 0.002
 """Nats of mean training NLL: less than this over the last checkpoints is a plateau."""
 COLLAPSED_CHECKPOINTS = 5
-"""Checkpoints in a row, at the full penalty weight, after which a collapse to a constant is taken to be for good:
-of 90 such runs none recovered, while of 41 that merely predicted one class 13 did (reports/published/collapse)."""
+"""Checkpoints in a row, at the full penalty weight, after which a collapse to a constant is taken to be for good unless
+its logits draw apart over them (reports/published/collapse has how many recovered)."""
 
 
 def none(curves: Curves, environments: EnvironmentSpec, config: RunConfig) -> bool:
@@ -85,26 +85,32 @@ def given_up(curves: Curves, config: RunConfig) -> str:
     """`diverged` or `collapsed` for runs that nothing more will come of, else ""."""
     if not np.isfinite(curves.nll[-1]).all():
         return "diverged"
-    return "collapsed" if _stays_collapsed(collapses(curves)[1], curves, config) else ""
+    return "collapsed" if _stays_collapsed(curves, config, constant=True)[-1] else ""
 
 
 def first_collapse(curves: Curves, config: RunConfig, constant: bool) -> int | None:
     """The checkpoint at which the first collapse began that lasted COLLAPSED_CHECKPOINTS at the full weight.
 
-    constant: only where the logits themselves are constant, for which a run is given up; otherwise also
-    where they differ and one class is predicted all the same. None without such a collapse.
+    constant: only where the logits themselves are constant and do not draw apart again, for which a run is given up;
+    otherwise also where one class is predicted all the same. None without such a collapse.
     """
+    lasting = np.flatnonzero(_stays_collapsed(curves, config, constant))
+    if not len(lasting):
+        return None
+    others = np.flatnonzero(~collapses(curves)[1 if constant else 0][: lasting[0]])
+    return int(others[-1]) + 1 if len(others) else 0
+
+
+def _stays_collapsed(curves: Curves, config: RunConfig, constant: bool) -> np.ndarray:
+    """At which checkpoints it and those before it, COLLAPSED_CHECKPOINTS in all, are collapsed, at the full penalty
+    weight; (checkpoints,), bool. constant: as in `first_collapse`."""
     found = collapses(curves)[1 if constant else 0]
-    for count in range(COLLAPSED_CHECKPOINTS, len(found) + 1):
-        if _stays_collapsed(found[:count], curves, config):
-            first = count - COLLAPSED_CHECKPOINTS
-            while first > 0 and found[first - 1]:
-                first -= 1
-            return first
-    return None
-
-
-def _stays_collapsed(found: np.ndarray, curves: Curves, config: RunConfig) -> bool:
-    """Whether the last checkpoints of `found` (checkpoints so far,) are all collapsed, at the full penalty weight."""
-    begin = len(found) - COLLAPSED_CHECKPOINTS
-    return begin >= 0 and bool(found[begin:].all()) and int(curves.epoch[begin]) >= config.full_weight_epoch
+    ends = np.arange(COLLAPSED_CHECKPOINTS - 1, len(found))
+    begins = ends - (COLLAPSED_CHECKPOINTS - 1)
+    since = np.cumsum(~found)
+    lasting = np.zeros(len(found), bool)
+    lasting[ends] = found[begins] & (since[ends] == since[begins]) & (curves.epoch[begins] >= config.full_weight_epoch)
+    if constant:
+        spread = curves.spread[:, curves.train].max(1)
+        lasting[ends] &= spread[ends] <= spread[begins]
+    return lasting

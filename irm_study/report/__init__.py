@@ -5,7 +5,7 @@ import irm_study.report.matplotlib_here  # noqa: F401  # before whatever imports
 # isort: split
 from irm_study.report.accuracy import LINES, accuracy_curves, evenly, quantile_band
 from irm_study.report.advice import TRIED, write_advice
-from irm_study.report.calibration import CONFUSION, agreement, write_confusion
+from irm_study.report.calibration import CONFUSION, agreement, agreement_sentence, write_confusion
 from irm_study.report.current import page_is_current
 from irm_study.report.exhibit import Description, Exhibit
 from irm_study.report.failure_map import map_keys
@@ -68,6 +68,7 @@ __all__ = [
     "StyledFigure",
     "accuracy_curves",
     "agreement",
+    "agreement_sentence",
     "check_drawing",
     "chosen_by",
     "crowd",

@@ -11,13 +11,18 @@ from matplotlib.figure import Figure
 from irm_study.diagnosis import FAILURE_MODES
 from irm_study.files import write_csv
 from irm_study.report.exhibit import Exhibit
-from irm_study.report.marks import mode_cells, nothing
+from irm_study.report.marks import mode_cells
 from irm_study.report.style import MODE_NAMES, WIDE, StyledFigure, styled, write_figure
 from irm_study.report.text import plural, printable
-from irm_study.statistics import success_rate
+from irm_study.statistics import mean_rate
 
 SOURCES = {"test": "failure_mode", "recoloured": "failure_mode_recoloured"}
 """Evidence source, and the column of the table of runs that holds the verdict from it."""
+NAMES = {
+    "test": "got the mode that they were made for with the test environment",
+    "recoloured": "got it from recoloured training images",
+    "between": "the same mode from both",
+}
 
 
 def write_confusion(folder: Path, runs: pd.DataFrame) -> pd.DataFrame:
@@ -29,16 +34,46 @@ def write_confusion(folder: Path, runs: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def agreement(runs: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """For each evidence source: how many runs got the mode that they were made for, of how many, and the share with
-    its 95% interval (Wilson). `between`: how many got the same mode from both."""
-    counts = {source: int((runs[column] == runs["intended"]).sum()) for source, column in SOURCES.items()}
-    counts["between"] = int((runs["failure_mode"] == runs["failure_mode_recoloured"]).sum())
-    summary = {}
-    for name, count in counts.items():
-        share, interval = success_rate(count, len(runs))
-        summary[name] = {"right": count, "runs": len(runs), "share": share, "low": interval.low, "high": interval.high}
+def agreement(runs: pd.DataFrame) -> dict[str, Any]:
+    """How many runs got the mode that they were made for, from each evidence source, and how many got the same mode
+    from both (`between`): right, of how many runs, of how many configurations, and as share the mean of the
+    configurations' rates with its 95% interval (`mean_rate`). `modes`: a row for each mode that ways were made for:
+    intended, configurations, runs, and right from each source."""
+    agree = {source: runs[column] == runs["intended"] for source, column in SOURCES.items()}
+    agree["between"] = runs["failure_mode"] == runs["failure_mode_recoloured"]
+    summary: dict[str, Any] = {}
+    for name, right in agree.items():
+        rates = right.groupby(runs["way"]).mean()
+        share, (low, high) = mean_rate(rates)
+        counts = {"right": int(right.sum()), "runs": len(runs), "configurations": len(rates)}
+        summary[name] = {**counts, "share": share, "low": low, "high": high}
+    summary["modes"] = [
+        {
+            "intended": mode,
+            "configurations": group["way"].nunique(),
+            "runs": len(group),
+            **{source: int((group[column] == mode).sum()) for source, column in SOURCES.items()},
+        }
+        for mode in FAILURE_MODES
+        if len(group := runs[runs["intended"] == mode])
+    ]
     return summary
+
+
+def agreement_sentence(summary: dict[str, Any]) -> str:
+    """summary: as `agreement`."""
+
+    def told(name: str) -> str:
+        row = summary[name]
+        share, low, high = (100 * row[key] for key in ("share", "low", "high"))
+        return f"{row['right']} {NAMES[name]} ({share:.1f}%, {low:.1f} to {high:.1f}%)"
+
+    runs, configurations = (summary["test"][key] for key in ("runs", "configurations"))
+    return (
+        f"Of {plural(runs, 'run')} of {plural(configurations, 'configuration')}, {told('test')}, {told('recoloured')}, "
+        f"and {told('between')}; in parentheses the mean of the configurations' rates, and its 95% interval over "
+        "configurations."
+    )
 
 
 def confusion(runs: pd.DataFrame) -> pd.DataFrame:
@@ -55,31 +90,18 @@ def confusion(runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["way", "intended", "evidence_source", "failure_mode", "runs"])
 
 
-def _confusion_sentence(table: pd.DataFrame) -> str:
-    if table.empty:
-        return "No runs."
-    total = int(table.loc[table["evidence_source"] == "test", "runs"].sum())
-    right = table[table["failure_mode"] == table["intended"]].groupby("evidence_source")["runs"].sum()
-    return (
-        f"Of {plural(total, 'run')}, {right.get('test', 0)} got the mode that they were made for with the test "
-        f"environment, and {right.get('recoloured', 0)} from recoloured training images."
-    )
-
-
 @styled
-def draw_confusion(table: pd.DataFrame) -> Figure:
+def draw_confusion(table: pd.DataFrame, summary: dict[str, Any]) -> Figure:
     """How runs made to fail were diagnosed: ways to fail by modes, a panel for each evidence source.
 
-    table: as `confusion`. A frame marks the mode that a way was made for.
+    table: as `confusion`; summary: as `agreement`. A frame marks the mode that a way was made for.
     """
-    if table.empty:
-        return nothing("no runs")
     intended = dict(zip(table["way"], table["intended"], strict=True))
     names = [printable(way, 40) for way in intended]
     modes = [mode for mode in MODE_NAMES if (table["failure_mode"] == mode).any() or mode in intended.values()]
     figure = StyledFigure((WIDE, 1.25 + 0.23 * len(intended)), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
-    titles = {"test": "with the test environment", "recoloured": "from recoloured training images"}
+    titles = {"test": "with the test environment", "recoloured": "from recoloured images"}
     for ax, (source, title) in zip(panels, titles.items(), strict=True):
         own = table[table["evidence_source"] == source]
         counts = own.pivot_table(index="way", columns="failure_mode", values="runs")
@@ -93,8 +115,8 @@ CONFUSION: Exhibit[pd.DataFrame] = Exhibit(
     title="Runs made to fail, and what they are called",
     shows="How runs made to fail were diagnosed, with the test environment and from recoloured training images; a "
     "frame marks the mode that a way was made for.",
-    table=lambda runs: (confusion(runs),),
-    sentence=_confusion_sentence,
+    table=lambda runs: (confusion(runs), agreement(runs)),
+    sentence=lambda table, summary: agreement_sentence(summary),
     draw=draw_confusion,
     csv="confusion",
 )

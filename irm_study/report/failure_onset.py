@@ -13,10 +13,11 @@ from matplotlib.figure import Figure
 from irm_study.diagnosis import MODES, collapse_began, collapses, curves_from_row, first_collapse
 from irm_study.report.exhibit import Exhibit, empty
 from irm_study.report.marks import by_mode, crowd, mark_runs, mode_cells, nothing, rows_axis, strewn
-from irm_study.report.runs import runs_of, share_of
+from irm_study.report.runs import runs_of
 from irm_study.report.style import FAINT, MODE_NAMES, NARROW, WIDE, StyledFigure, styled
 from irm_study.report.text import plural
 from irm_study.results import StudyRecord, config_of
+from irm_study.statistics import mean_rate
 
 # When failures begin
 
@@ -167,14 +168,14 @@ EVIDENCE_SOURCES: Exhibit[StudyRecord] = Exhibit(
 
 
 def recoveries(record: StudyRecord) -> pd.DataFrame:
-    """Whether runs recover from a collapse: by what collapsed, when it began, and the penalty weight.
+    """Whether runs recover from a collapse: by what collapsed, and of those when it began and the penalty weight.
 
-    A row for each kind of collapse and each decade of the penalty weight; columns collapsed ("constant":
-    the logits themselves, for which a run is given up; "one class": they differ, and one class is predicted
-    all the same), began, weight_from, weight_below, runs (that were so for
-    `stopping.COLLAPSED_CHECKPOINTS` checkpoints in a row at the full weight), recovered (at their last
-    checkpoint no longer collapsed), share, low, high. Only of runs that are not given up: of others it
-    is not known.
+    A row for each kind of collapse (began: "at any time"), then for each of its beginnings and decades of the penalty
+    weight; columns collapsed ("constant": the logits themselves, for which a run is given up; "one class": one is
+    predicted by logits that differ, or that draw apart again), began, weight_from, weight_below, configurations, runs
+    (that were so for `stopping.COLLAPSED_CHECKPOINTS` checkpoints in a row at the full weight), recovered (at their
+    last checkpoint no longer collapsed), share, low, high (mean of the configurations' rates, `mean_rate`). Only of
+    runs that are not given up: of others it is not known.
     """
     rows = []
     for run in runs_of(record).to_dict("records"):
@@ -187,22 +188,30 @@ def recoveries(record: StudyRecord) -> pd.DataFrame:
             began = collapse_began(int(curves.epoch[first]), first, config)
             decade = math.floor(math.log10(max(config.penalty_weight, 1.0)))
             recovered = not collapses(curves)[0][-1]
-            rows.append(("one class" if constant is None else "constant", began, decade, recovered))
-    collapsed = pd.DataFrame(rows, columns=["collapsed", "began", "decade", "recovered"])
-    return pd.DataFrame(
-        [
-            {
-                "collapsed": kind,
-                "began": began,
-                "weight_from": 10.0**decade,
-                "weight_below": 10.0 ** (decade + 1),
-                "runs": len(group),
-                "recovered": int(group["recovered"].sum()),
-                **share_of(int(group["recovered"].sum()), len(group)),
-            }
-            for (kind, began, decade), group in collapsed.groupby(["collapsed", "began", "decade"], sort=True)
-        ]
-    )
+            rows.append(("one class" if constant is None else "constant", began, decade, run["digest"], recovered))
+    found = pd.DataFrame(rows, columns=["collapsed", "began", "decade", "digest", "recovered"])
+    counts = []
+    for kind, own in found.groupby("collapsed"):
+        counts.append({"collapsed": kind, "began": "at any time", **_recovered(own)})
+        for (began, _), group in own.groupby(["began", "decade"]):
+            counts.append({"collapsed": kind, "began": began, **_recovered(group)})
+    return pd.DataFrame(counts)
+
+
+def _recovered(collapsed: pd.DataFrame) -> dict[str, float]:
+    """The columns of `recoveries` from weight_from on, of some collapsed runs."""
+    rates = collapsed.groupby("digest")["recovered"].mean()
+    share, (low, high) = mean_rate(rates)
+    return {
+        "weight_from": 10.0 ** collapsed["decade"].min(),
+        "weight_below": 10.0 ** (collapsed["decade"].max() + 1),
+        "configurations": len(rates),
+        "runs": len(collapsed),
+        "recovered": int(collapsed["recovered"].sum()),
+        "share": share,
+        "low": low,
+        "high": high,
+    }
 
 
 EXHIBITS = (WHEN_FAILURES_BEGIN, EVIDENCE_SOURCES)

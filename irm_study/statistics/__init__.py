@@ -24,6 +24,7 @@ from irm_study.statistics.means import FEWEST_VALUES, Statistic, bootstrap_inter
 from irm_study.statistics.rates import (
     Profile,
     anytime_success_rate,
+    mean_rate,
     performance_profile,
     share_above_minimum,
     success_rate,
@@ -50,6 +51,7 @@ __all__ = [
     "explained_share",
     "holm",
     "iqm",
+    "mean_rate",
     "performance_profile",
     "quantile_groups",
     "share_above_minimum",

@@ -30,11 +30,29 @@ def success_rate(successes: int, n: int, confidence: float = 0.95) -> Estimate:
     check_confidence(confidence)
     if n == 0:
         return Estimate(np.nan, Interval(0.0, 1.0))
-    rate = successes / n
+    return _wilson(successes / n, n, confidence)
+
+
+def mean_rate(rates: ArrayLike, confidence: float = 0.95) -> Estimate:
+    """Mean of some configurations' rates, with Wilson's score interval for so many configurations.
+
+    rates: (configurations,), fractions, each of however many runs. Runs of one configuration tend to end alike, so the
+    configuration is the unit: where they all do, this is Wilson's interval of as many coins. Otherwise it is wider than
+    it need be: rates between 0 and 1 with mean m vary by m (1 - m) at most, which is the variance that it takes. Unlike
+    a bootstrap it keeps a width where all rates are equal.
+    """
+    rates = sample(rates, "rates")
+    check_confidence(confidence)
+    if rates.min() < 0 or rates.max() > 1:
+        raise ValueError(f"rates must be in [0, 1]; got {rates.min()} to {rates.max()}")
+    return _wilson(float(rates.mean()), len(rates), confidence)
+
+
+def _wilson(rate: float, n: int, confidence: float) -> Estimate:
     z = special.ndtri(0.5 + 0.5 * confidence)
     centre = (2 * n * rate + z**2) / (2 * (n + z**2))
     half = z / (2 * (n + z**2)) * np.sqrt(4 * n * rate * (1 - rate) + z**2)
-    low, high = 0.0 if successes == 0 else centre - half, 1.0 if successes == n else centre + half
+    low, high = 0.0 if rate == 0 else centre - half, 1.0 if rate == 1 else centre + half
     return Estimate(float(rate), Interval(float(low), float(high)))
 
 
