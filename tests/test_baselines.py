@@ -18,6 +18,7 @@ from irm_study.training import train
 from tests.synthetic import study_record
 from tests.test_study import Settings, Silent, Stop, StopAfter, few_digits, run, small, stored_rows
 
+HEAD = "baseline,seed,failure_mode,train_accuracy,train_accuracy_min,test_accuracy,shape_skill,colour_reliance"
 ASKED = {"confirm": {"top": 1, "seeds": 3, "baselines": True}}
 
 
@@ -90,7 +91,7 @@ def test_a_baseline_that_diverged_counts_as_zero():
     table = pd.DataFrame(
         [
             {"baseline": name, "seed": seed, "failure_mode": "", "train_accuracy": train, "train_accuracy_min": train,
-             "test_accuracy": test}
+             "test_accuracy": test, "shape_skill": 0.6, "colour_reliance": 0.1}
             for name, seed, train, test in rows
         ]
     )  # fmt: skip
@@ -103,9 +104,9 @@ def test_a_baseline_that_diverged_counts_as_zero():
     "text",
     [
         "baseline,seed\ngrey oracle,1\n",
-        "baseline,seed,failure_mode,train_accuracy,train_accuracy_min,test_accuracy\nwhite oracle,1,a,.5,.5,.5\n",
-        "baseline,seed,failure_mode,train_accuracy,train_accuracy_min,test_accuracy\ngrey oracle,1,a,.5,.5,1.5\n",
-        "baseline,seed,failure_mode,train_accuracy,train_accuracy_min,test_accuracy\ngrey oracle,x,a,.5,.5,.5\n",
+        f"{HEAD}\nwhite oracle,1,a,.5,.5,.5,.5,0\n",
+        f"{HEAD}\ngrey oracle,1,a,.5,.5,1.5,.5,0\n",
+        f"{HEAD}\ngrey oracle,x,a,.5,.5,.5,.5,0\n",
         "",
     ],
 )
@@ -120,7 +121,7 @@ def test_the_figures_show_their_means_and_the_sentence_names_them(tmp_path):
     table = pd.DataFrame(
         [
             {"baseline": name, "seed": seed, "failure_mode": "erm_like", "train_accuracy": 0.86,
-             "train_accuracy_min": 0.85, "test_accuracy": test}
+             "train_accuracy_min": 0.85, "test_accuracy": test, "shape_skill": 0.65, "colour_reliance": 0.2}
             for name, test in (("plain risk minimisation", 0.125), ("grey oracle", 0.715))
             for seed in range(4)
         ]

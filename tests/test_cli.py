@@ -443,8 +443,8 @@ def test_help_says_every_word_that_was_written(command):
 
 @pytest.mark.parametrize(
     ("line", "offered"),
-    [("run q", ["quickstart"]), ("run col", ["collapse"]), ("train gr", ["grey-oracle"]),
-     ("train c", []), ("calibrate calibration-m", ["calibration-mnist"]), ("conf", ["confirm"])],
+    [("run q", ["quickstart"]), ("run col", ["collapse"]), ("train gre", ["grey-oracle"]),
+     ("train c", ["clove"]), ("calibrate calibration-m", ["calibration-mnist"]), ("conf", ["confirm"])],
 )  # fmt: skip
 def test_the_shell_completes_commands_and_shipped_studies(monkeypatch, capsys, line, offered):
     words = f"irm-study {line}"

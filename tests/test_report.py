@@ -177,6 +177,16 @@ def verdict_of(folder, **kind):
 
 
 @pytest.mark.parametrize(
+    ("flips", "easier"), [((0.2, 0.1), False), ((0.3, 0.2), False), ((0.45, 0.05), True), ((0.1, 0.2, 0.3), True)]
+)
+def test_environments_that_differ_more_than_the_authors_are_called_easier(tmp_path, flips, easier):
+    spec = study_spec(environments={"train_flips": list(flips)})
+    notes = [note for note in verdict_of(tmp_path, trials=3, spec=spec)["caveats"] if "Easier" in note]
+    assert len(notes) == easier
+    assert all("'irm-study run mnist'" in note for note in notes)
+
+
+@pytest.mark.parametrize(
     ("kind", "opening"),
     [({"only": "invariant", "confirm_seeds": 40}, "Stable:"),
      ({"only": "invariant", "confirm_seeds": 8}, "Stable:"),

@@ -33,7 +33,6 @@ def about(version: Annotated[bool, typer.Option("--version", help="Print the ver
         raise typer.Exit
 
 
-app.command("list")(list_shipped)
-app.command()(init)
-for command in (run, train, report, status, confirm, region, ideal, compare, calibrate, advice, bench):
+app.command("list")(with_plugins(list_shipped))
+for command in (init, run, train, report, status, confirm, region, ideal, compare, calibrate, advice, bench):
     app.command()(with_plugins(command))

@@ -92,9 +92,8 @@ def draw_plane(runs: pd.DataFrame, environments: EnvironmentSpec, digits: str, b
         ax.plot(colour, shape, marker="+", color=INK, markersize=7, linestyle="none")
         ax.annotate(name, (colour, shape), place, textcoords="offset points", fontsize=7,
                     ha="left" if place[0] > 0 else "right")  # fmt: skip
-    reliance = (baselines["train_accuracy"] - baselines["test_accuracy"]) / (environments.test_flip - flip)
-    shape = baselines["train_accuracy"] - (0.5 - flip) * reliance
-    baseline_marks(ax, zip(baselines["baseline"], reliance, shape, strict=True))
+    means = baselines[["baseline", "colour_reliance", "shape_skill"]].dropna()
+    baseline_marks(ax, means.itertuples(index=False, name=None))
     size, alpha = crowd(len(runs))
     mark_runs(ax, runs[runs["stage"] == "search"], "colour_reliance", "shape_skill", size, filled=False, alpha=alpha)
     mark_runs(ax, runs[runs["stage"] == "confirm"], "colour_reliance", "shape_skill", size, alpha=alpha)

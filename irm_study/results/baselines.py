@@ -25,7 +25,8 @@ BASELINES: dict[str, dict[str, Any]] = {
 }
 """By name, what changes of the environments. The oracle is what shape alone reaches: it cannot see colour."""
 ACCURACIES = ("train_accuracy", "train_accuracy_min", "test_accuracy")
-COLUMNS = ("baseline", "seed", "failure_mode", *ACCURACIES)
+SKILLS = ("shape_skill", "colour_reliance")
+COLUMNS = ("baseline", "seed", "failure_mode", *ACCURACIES, *SKILLS)
 FILE = "baselines.csv"
 
 
@@ -48,19 +49,22 @@ def baseline_specs(spec: StudySpec, winner: RunConfig) -> dict[str, TrainSpec]:
 
 def baselines_table(runs: pd.DataFrame | None = None) -> pd.DataFrame:
     """A row for each run of a baseline, in the order of BASELINES and seeds: COLUMNS. runs: None for an empty table."""
-    types = {"baseline": str, "seed": np.int64, "failure_mode": str} | dict.fromkeys(ACCURACIES, float)
+    types = {"baseline": str, "seed": np.int64, "failure_mode": str} | dict.fromkeys((*ACCURACIES, *SKILLS), float)
     table = pd.DataFrame(columns=COLUMNS) if runs is None else runs[list(COLUMNS)]
     place = table["baseline"].map(list(BASELINES).index)
     return table.astype(types).assign(_place=place).sort_values(["_place", "seed"], ignore_index=True)[list(COLUMNS)]
 
 
 def baseline_means(table: pd.DataFrame) -> pd.DataFrame:
-    """Means of each baseline in a table of them: baseline, n, and ACCURACIES. A run that diverged counts as 0."""
+    """Means of each baseline in a table of them: baseline, n, ACCURACIES, SKILLS. A run that diverged counts as
+    accuracy 0, and has no skills."""
     rows = [
-        {"baseline": name, "n": len(runs)} | {each: float(counted(runs[each]).mean()) for each in ACCURACIES}
+        {"baseline": name, "n": len(runs)}
+        | {each: float(counted(runs[each]).mean()) for each in ACCURACIES}
+        | {each: float(runs[each].mean()) for each in SKILLS}
         for name, runs in table.groupby("baseline", sort=False)
     ]
-    return pd.DataFrame(rows, columns=["baseline", "n", *ACCURACIES])
+    return pd.DataFrame(rows, columns=["baseline", "n", *ACCURACIES, *SKILLS])
 
 
 def read_baselines(folder: Path) -> pd.DataFrame:

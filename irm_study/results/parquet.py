@@ -113,7 +113,7 @@ def rewrite_parts(
     for path in sorted(folder.glob("part-*.parquet")):
         with contextlib.suppress(FileNotFoundError):  # merged by the driver meanwhile
             with _opened(path, schema) as file:
-                if not needed(file.read(columns=texts)):
+                if not needed(file.read(columns=[name for name in texts if name in file.schema_arrow.names])):
                     continue
                 table = change(_decoded(file.read(), schema, path))
             _write(path, table)
@@ -167,7 +167,8 @@ def _opened(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetFile]:
         if not os.path.lexists(path):
             raise FileNotFoundError(path)
         raise ConfigError(f"{path}: not a plain file; parts of the table of runs are no links")
-    texts = [field.name for field in schema if pa.types.is_string(field.type)]
+    there = set(pq.read_schema(path).names)  # a part may be older than a column
+    texts = [field.name for field in schema if pa.types.is_string(field.type) and field.name in there]
     # Texts as references to the different ones, so that a long one that is repeated takes its space once.
     with pq.ParquetFile(path, read_dictionary=texts) as file:
         for group in range(file.metadata.num_row_groups):
