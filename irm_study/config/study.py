@@ -110,7 +110,8 @@ class StudySection(Section):
 
 class ConfirmSection(Section):
     top: int = Field(3, ge=0, le=1000)
-    """How many of the best configurations are trained on fresh seeds; with `neighbours` or `draws` one at least."""
+    """How many of the best configurations are trained on fresh seeds; with `baselines`, `neighbours` or `draws` one
+    at least."""
     seeds: int = Field(8, ge=1, le=100_000)
     """Fresh seeds for each of them."""
     target: float = Field(0.5, gt=0, lt=1)
